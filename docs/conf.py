@@ -1,0 +1,10 @@
+"""Sphinx configuration; ``make docs`` treats every warning as an error."""
+
+from imaginator import __version__
+
+project = "imaginator"
+author = "The imaginator authors"
+version = release = __version__
+html_theme = "alabaster"
+html_theme_options = {"description": "Builds operating-system images from manifests kept in Git"}
+exclude_patterns = ["_build"]

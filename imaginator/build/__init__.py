@@ -1,0 +1,1 @@
+"""How one image is made; knows nothing of the queue, the web or RPC."""

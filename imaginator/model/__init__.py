@@ -1,0 +1,1 @@
+"""Values and rules: frozen, without input or output, without Twisted."""

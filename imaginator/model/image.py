@@ -1,0 +1,91 @@
+"""An image: one immutable result of a build, with everything that is said about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from imaginator.model.tree import Entry
+
+
+class Package(msgspec.Struct, frozen=True, rename="pascal"):
+    """An installed package; ``size`` in bytes, 0 where its packager does not tell."""
+
+    name: str
+    version: str
+    size: int = 0
+
+
+class Trigger(msgspec.Struct, frozen=True, rename="pascal"):
+    """A service to act on when a path that matches one of ``match_lines`` changes on a machine."""
+
+    match_lines: tuple[str, ...]
+    service: str
+    sort_name: str = ""
+    do_reboot: bool = False
+    do_reload: bool = False
+    high_impact: bool = False
+
+
+class Owners(msgspec.Struct, frozen=True, rename="pascal"):
+    """Who may change or delete an image, beside the user it was created for."""
+
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+class Figures(msgspec.Struct, frozen=True, rename="pascal"):
+    """What packing counted: inodes other than directories, content bytes, and objects new to the store or known."""
+
+    files: int = 0
+    directories: int = 0
+    bytes: int = 0
+    objects_new: int = 0
+    objects_known: int = 0
+
+
+class Origin(msgspec.Struct, frozen=True, rename="pascal"):
+    """Where an image came from; ``git_url`` is the public form (no secrets). Empty fields do not apply."""
+
+    source_image: str = ""
+    git_url: str = ""
+    git_branch: str = ""
+    git_commit_id: str = ""
+    build_id: str = ""
+    created_for: str = ""
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """One image. ``filter`` is None for a sparse image, () for an empty filter; times are aware and UTC.
+
+    ``expires_at`` None means never (pinned). ``links`` lists every hard-link group's paths, each group sorted, so that
+    a build that touches one name finds the others without walking the tree.
+    """
+
+    name: str
+    root: Entry
+    created_at: datetime
+    expires_at: datetime | None = None
+    filter: tuple[str, ...] | None = None
+    triggers: tuple[Trigger, ...] | None = None
+    tags: dict[str, str] = {}
+    owners: Owners = Owners()
+    packages: tuple[Package, ...] = ()
+    links: tuple[tuple[bytes, ...], ...] = ()
+    origin: Origin = Origin()
+    figures: Figures = Figures()
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Image)
+
+
+def encode_image(image: Image) -> bytes:
+    """The form that the catalogue keeps."""
+    return _encoder.encode(image)
+
+
+def decode_image(data: bytes) -> Image:
+    """The image that `encode_image` encoded."""
+    return _decoder.decode(data)

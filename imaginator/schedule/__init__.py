@@ -1,0 +1,1 @@
+"""What is built when, for whom."""

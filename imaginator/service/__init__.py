@@ -1,0 +1,1 @@
+"""Wiring: flags, TLS, the one port, the service tree."""

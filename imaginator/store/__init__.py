@@ -1,0 +1,1 @@
+"""Where bytes live: objects, images, layers, build history, the log archive."""

@@ -1,0 +1,78 @@
+"""What the rest of the program knows of an image store; the embedded one implements it, a remote one will.
+
+An image is added in one step, and only when all its objects are whole in the store. Everything here is asynchronous
+but the `NodeReader`, which blocks briefly and is for worker threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from imaginator.model.image import Figures, Image
+from imaginator.model.tree import NodeReader
+
+
+class ImageSummary(msgspec.Struct, frozen=True, rename="pascal"):
+    """A line of the image list."""
+
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    figures: Figures
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which image of a stream: the latest whose commit id or branch is ``commit`` and whose tags match.
+
+    ``tags`` maps a key to its allowed values: values of one key are alternatives, keys must all match. An empty
+    ``commit`` and no tags take the latest.
+    """
+
+    stream: str
+    commit: str = ""
+    tags: dict[str, tuple[str, ...]] = {}
+
+
+class ImageStore(Protocol):
+    """Images, their trees and their objects."""
+
+    async def find_latest(self, wanted: Wanted) -> Image | None:
+        """The latest matching image in catalogue order, expired ones left out; None where there is none."""
+
+    async def get(self, name: str) -> Image:
+        """The image called ``name``; raises `NotFound`."""
+
+    async def list(self, prefix: str = "") -> Sequence[ImageSummary]:
+        """The images whose name is below ``prefix`` (a stream, or parts of one), by name."""
+
+    async def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
+        """Those of these objects that the store does not hold."""
+
+    async def add(self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
+        """Add an image whose objects are in the store, and return it with its final name.
+
+        ``draft.name`` is the stream; the date stamp is given here, so that no two images share one. ``nodes`` are the
+        encoded nodes that the build made, by id; nodes of the source image need not be repeated. ``layers`` are the
+        ids of the image's layers, bottom first. Raises `StoreCorrupt` when an object or a node is not there.
+        """
+
+    async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
+        """Change when an image expires; None pins it. Raises `NotFound`."""
+
+    async def delete(self, name: str) -> None:
+        """Remove an image from the catalogue; what only it needed is collected later. Raises `NotFound`."""
+
+    def nodes(self) -> NodeReader:
+        """A reader of nodes for worker threads (each thread may share it)."""
+
+    def object_path(self, digest: bytes) -> Path:
+        """The file that holds an object which this store keeps locally."""
+
+    @property
+    def objects(self) -> Path:
+        """The directory, on the builds' file system, that new objects are collected into before `add`."""
