@@ -1,1 +1,1 @@
-"""How one image is made; knows nothing of the queue, the web or RPC."""
+"""How one image is made: sources, steps, tests, packing. Knows nothing of the queue, the web or RPC."""

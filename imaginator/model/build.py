@@ -73,8 +73,9 @@ class StageTime(msgspec.Struct, frozen=True, rename="pascal"):
 class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """One build as the queue, the pages and RPC show it.
 
-    ``requester`` is a user name; empty for builds that the daemon asked for itself (a source image).
-    ``attempt`` counts starts: 0 while never started. ``parent`` is the build that waits for this one, if any.
+    ``requester`` is a user name; empty for builds that the daemon asked for itself (a source image). ``privileged``:
+    the requester had full access, so that no limit of users holds. ``attempt`` counts starts: 0 while never started.
+    ``parent`` is the build that waits for this one, if any.
     """
 
     build_id: str
@@ -90,3 +91,4 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     failure: BuildFailure | None = None
     stages: tuple[StageTime, ...] = ()
     parent: str = ""
+    privileged: bool = False

@@ -1,0 +1,49 @@
+# Two commands: `make demo` builds a Debian image from nothing, `make test` runs every check. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+SITE := demo-site
+BIN := $(VENV)/bin
+# What the daemon, the demonstration and the tests run; installed only where missing.
+DEBIAN_PACKAGES := busybox-static debian-archive-keyring git mmdebstrap python3-venv util-linux
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench docs lint clean distclean packages
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/ready  ## build, fetch and run a Debian image; KEEP=1 leaves the daemon running
+	$(BIN)/python -m demo $(SITE) $(if $(KEEP),--keep)
+
+test: $(VENV)/ready  ## every check and test (ARGS="-k word" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/ready  ## every figure, as a ratio to a yardstick of the same run (FIGURE=name for one)
+	$(BIN)/python -m benchmarks $(FIGURE)
+
+lint: $(VENV)/ready  ## the linters alone
+	$(BIN)/python -m pytest tests/test_linters.py tests/test_layering.py
+
+docs: $(VENV)/ready  ## the documentation, in docs/_build
+	$(BIN)/sphinx-build -W -q docs docs/_build
+
+clean:  ## remove the demonstration's folder, once its daemon is stopped
+	rm -rf $(SITE)
+
+distclean: clean  ## and everything else that was made here
+	rm -rf $(VENV) docs/_build *.egg-info .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/ready: pyproject.toml | packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --retries 5 --editable '.[test]' --config-settings editable_mode=compat
+	touch $@
+
+packages:
+	@missing=$$(for p in $(DEBIAN_PACKAGES); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null \
+		| grep -qx installed || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		apt-get -q -o Acquire::Retries=5 update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=5 --no-install-recommends install $$missing; \
+	fi

@@ -1,0 +1,34 @@
+"""``python -m benchmarks [NAME]``: print every figure, or the one called NAME."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import bootstrap_overhead, one_file_build, reactor_tick_gap
+from benchmarks.figure import Figure
+
+FIGURES: dict[str, Callable[[Path], Figure]] = {
+    "one-file-build": one_file_build.measure,
+    "bootstrap-overhead": bootstrap_overhead.measure,
+    "reactor-tick-gap": reactor_tick_gap.measure,
+}
+MEMORY = Path("/dev/shm")
+"""Trees live in memory: on an ext4 without a journal, creating files slows down for minutes after many were deleted."""
+
+
+def main() -> None:
+    """Measure and print; exits 2 for an unknown name."""
+    names = sys.argv[1:] or list(FIGURES)
+    if unknown := [name for name in names if name not in FIGURES]:
+        print(f"no figure called {', '.join(unknown)}; there are: {', '.join(FIGURES)}", file=sys.stderr)
+        sys.exit(2)
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="imaginator-bench-", dir=MEMORY) as folder:
+            print(FIGURES[name](Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A daemon over a real Debian tree, for figures about whole builds."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from demo.daemon import Daemon
+from demo.site import ARCH, BASE_STREAM, Site
+from imaginator.rpc.client import Client, Credentials
+from tests.support.base_tree import base_tar, unpack_command
+
+STREAM = f"bench/one-file/{ARCH}"
+
+
+class DebianSite:
+    """A context: a daemon whose bootstrap unpacks a cached tree, and a stream whose manifest is one file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tar = base_tar(folder)
+        self.site = Site(folder / "site")
+        self.daemon = Daemon(self.site)
+
+    def __enter__(self) -> DebianSite:
+        manifest = self.site.folder.parent / "manifests" / "one-file"
+        (manifest / "files" / "etc").mkdir(parents=True)
+        (manifest / "manifest").write_text(f'{{"SourceImage": "{BASE_STREAM}"}}')
+        self.site.make_certificates()
+        self.site.make_repository(manifest.parent)
+        self.site.configure({BASE_STREAM: unpack_command(self.tar)}, {STREAM: self.site.stream("one-file")})
+        self.daemon.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.daemon.stop()
+
+    def client(self) -> Client:
+        """A client with full access."""
+        certificate, key = self.site.certificate("user")
+        return Client("127.0.0.1", self.daemon.port, Credentials(certificate, key, self.site.authority))
+
+    def write_file(self, text: str) -> None:
+        """Change the manifest's one file, and commit it."""
+        (self.site.repository / "one-file" / "files" / "etc" / "one-file").write_text(text)
+        self.site.commit("another text")
+
+    def build(self, client: Client, stream: str) -> dict[str, Any]:
+        """Build a stream and return the finished build's record."""
+        answer = client.call("Imaginator.BuildImage", StreamName=stream, ExpiresIn=3600, MaxSourceAge=86400)
+        record: dict[str, Any] = client.call("Imaginator.GetBuild", BuildId=answer["BuildId"])
+        return record
+
+    def unpack(self, folder: Path) -> Path:
+        """A plain copy of the tree."""
+        folder.mkdir()
+        argv = [word.replace("$dir", str(folder)) for word in unpack_command(self.tar)]
+        subprocess.run(argv, check=True)
+        return folder
+
+
+def size_of(tar: Path) -> str:
+    """How many files and bytes the tree has, for people."""
+    with tarfile.open(tar) as archive:
+        members = archive.getmembers()
+    return f"{len(members)} files, {sum(member.size for member in members) / 1e6:.0f} MB"

@@ -1,0 +1,128 @@
+"""A site: one folder with everything that a daemon and its callers need.
+
+certificates/   CA.pem, imaginator.{pem,key} for the daemon, user.{pem,key} for a caller with full access
+repository/     a Git repository of image manifests
+conf.json, streams.json
+state/, logs/   the daemon's own
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from imaginator.rpc.certificates import make_authority, make_certificate
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386"}
+ARCH = ARCHITECTURES.get(platform.machine(), platform.machine())
+BASE_STREAM = f"bootstrap/Debian-12/{ARCH}"
+
+SAMPLE = Path(__file__).parents[1] / "etc" / "conf.json"
+
+
+def deb_packager() -> dict[str, object]:
+    """The packager type of the sample configuration, which is thereby shown to work."""
+    lines = SAMPLE.read_text().splitlines()
+    sample = json.loads("\n".join(line for line in lines if not line.startswith("//")))
+    packager: dict[str, object] = sample["PackagerTypes"]["deb"]
+    return packager
+
+
+class Site:
+    """The paths of a site in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.certificates = folder / "certificates"
+        self.repository = folder / "repository"
+        self.configuration = folder / "conf.json"
+        self.streams = folder / "streams.json"
+        self.state = folder / "state"
+        self.logs = folder / "logs"
+
+    @property
+    def authority(self) -> Path:
+        """The CA that signed every certificate of the site."""
+        return self.certificates / "CA.pem"
+
+    def certificate(self, who: str) -> tuple[Path, Path]:
+        """The certificate and key of ``imaginator`` or ``user``."""
+        return self.certificates / f"{who}.pem", self.certificates / f"{who}.key"
+
+    def daemon_flags(self) -> list[str]:
+        """The flags that make a daemon serve this site, on a free port of the loopback address."""
+        certificate, key = self.certificate("imaginator")
+        return [
+            "--configuration-url", self.configuration.as_uri(),
+            "--state-dir", str(self.state),
+            "--log-dir", str(self.logs),
+            "--listen-address", "127.0.0.1",
+            "--port", "0",
+            "--ca-file", str(self.authority),
+            "--cert-file", str(certificate),
+            "--key-file", str(key),
+        ]  # fmt: skip
+
+    def make_certificates(self) -> None:
+        """Make the CA, the daemon's certificate and one for a user who may call every method."""
+        self.certificates.mkdir(parents=True)
+        authority = make_authority("imaginator demonstration")
+        authority.write(self.authority, None)
+        make_certificate(authority, "imaginator", server=True).write(*self.certificate("imaginator"))
+        make_certificate(authority, "user", methods=["Imaginator.*", "ImageServer.*"]).write(*self.certificate("user"))
+
+    def make_repository(self, manifests: Path) -> None:
+        """Make the Git repository from a folder of manifests, one directory each."""
+        shutil.copytree(manifests, self.repository, symlinks=True)
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.commit("Image manifests")
+
+    def commit(self, message: str) -> None:
+        """Commit everything in the repository's folder."""
+        self.git("add", "--all")
+        self.git("-c", "user.name=demo", "-c", "user.email=demo@localhost", "commit", "--quiet", "--allow-empty", "-m", message)
+
+    def git(self, *arguments: str) -> None:
+        """Run git in the repository, deaf to the configuration of whoever runs this."""
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+        subprocess.run(["git", *arguments], cwd=self.repository, env=environment, check=True)
+
+    def configure(
+        self,
+        bootstraps: Mapping[str, Sequence[str]],
+        streams: Mapping[str, object],
+        packager: Mapping[str, object] | None = None,
+        **more: object,
+    ) -> None:
+        """Write both configurations: bootstrap stream → command, image stream → its definition."""
+        settings = {
+            "BootstrapStreams": {
+                name: {"BootstrapCommand": list(command), "PackagerType": "native"}
+                for name, command in bootstraps.items()
+            },
+            "ImageStreamsUrl": self.streams.as_uri(),
+            "PackagerTypes": {"native": packager or deb_packager()},
+            **more,
+        }
+        self.write_streams(streams)
+        replace(self.configuration, json.dumps(settings, indent=4))
+
+    def write_streams(self, streams: Mapping[str, object]) -> None:
+        """Write the streams configuration alone; a running daemon notices."""
+        replace(self.streams, json.dumps({"Streams": dict(streams)}, indent=4))
+
+    def stream(self, directory: str, **more: object) -> dict[str, object]:
+        """The definition of a stream whose manifest is ``directory`` of the repository."""
+        return {"ManifestUrl": self.repository.as_uri(), "ManifestDirectory": directory, **more}
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file in one step, so that a daemon that watches it never reads half of it."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(path)

@@ -1,0 +1,40 @@
+"""The steps of a bootstrap build: the operator's command fills an empty directory, which then becomes an image."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from imaginator.build import packager
+from imaginator.build.construction import ONLINE, Construction
+from imaginator.build.job import Job
+from imaginator.build.recipe import DEVICES, SYSTEM_MOUNTS, clean, list_and_test
+from imaginator.model.build import Stage
+from imaginator.model.image import Package
+from imaginator.model.settings import BootstrapStream, PackagerType
+from imaginator.model.variables import expand
+from imaginator.store.workers import Workers
+
+
+async def fill(host: Construction, job: Job, definition: BootstrapStream, root: Path) -> None:
+    """Run the bootstrap command on the empty directory ``root``; raises `BuildFailed` with its last lines.
+
+    ``host`` is a construction whose commands see the host's own tree: the command is the operator's.
+    """
+    host.monitor.stage(Stage.BOOTSTRAP)
+    variables = {**job.request.variables, "ARCH": job.arch, "dir": str(root)}
+    argv = [expand(word, variables) for word in definition.bootstrap_command]
+    host.monitor.note(f"$ {shlex.join(argv)}")
+    await host.command(argv[0], argv, ONLINE)
+
+
+async def furnish(image: Construction, packager_type: PackagerType, workers: Workers) -> tuple[Package, ...]:
+    """Give a freshly filled tree its packager script, clean, list and test it; the packages. Raises `BuildFailed`."""
+    tree = image.tree
+    await tree.write(packager.PATH, packager.generic_packager_script(packager_type), 0o755)
+    stubs = await tree.make_mount_points([DEVICES, *SYSTEM_MOUNTS])
+    image.monitor.stage(Stage.CLEAN)
+    await clean(image, workers)
+    packages = await list_and_test(image)
+    await tree.remove_mount_points(stubs)
+    return packages

@@ -1,0 +1,216 @@
+"""The engine: takes a job, gives an image, and leaves nothing else behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from imaginator.build import bootstrap, metadata
+from imaginator.build.construction import Construction
+from imaginator.build.environment import PATH, build_environment, job_variables, shown_secrets
+from imaginator.build.job import Job, SourceResolver, SourceWish
+from imaginator.build.metadata import Ingredients
+from imaginator.build.monitor import Monitor
+from imaginator.build.pack import Packed, Packing, pack
+from imaginator.build.recipe import Recipe
+from imaginator.build.sources import Checkout, SourceLocation, Sources, load_manifest
+from imaginator.model.build import Stage
+from imaginator.model.errors import BuildFailed
+from imaginator.model.filters import Filter
+from imaginator.model.image import Image, Package
+from imaginator.model.manifest import Manifest
+from imaginator.model.redaction import Redactor
+from imaginator.model.settings import BootstrapStream, Settings
+from imaginator.model.streams import Stream
+from imaginator.model.tags import expand_wanted
+from imaginator.model.variables import expand
+from imaginator.sandbox.process import Reactor, capture
+from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
+from imaginator.store.interface import ImageStore, Wanted
+from imaginator.store.layers import Layers
+from imaginator.store.merkle import Rules
+from imaginator.store.workers import Workers
+
+REMOVAL = 600.0
+"""Seconds that removing a workspace may take."""
+
+
+class EngineParts(NamedTuple):
+    """What builds share. Workspaces live in ``state_dir/builds``, on the file system of the store."""
+
+    reactor: Reactor
+    state_dir: Path
+    store: ImageStore
+    layers: Layers
+    sources: Sources
+    workers: Workers
+
+
+class Engine:
+    """Runs builds, each in a workspace of its own, which is gone when the build has ended, however it ended."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        self._parts = parts
+
+    async def build(self, job: Job, monitor: Monitor, source: SourceResolver) -> Image:
+        """The image that ``job`` makes, added to the store; ``source`` finds the image that a manifest builds on.
+
+        Raises an `ImaginatorError` with a sentence; cancelling it ends every command before it returns.
+        """
+        directory = self._parts.state_dir / "builds" / job.build_id
+        directory.mkdir(parents=True, mode=0o700)
+        try:
+            return await _Build(self._parts, job, monitor, directory).run(source)
+        except OSError as error:
+            raise BuildFailed(f"{error.strerror or error}: {error.filename or directory}") from error
+        finally:
+            await self._remove(directory, monitor)
+
+    async def _remove(self, directory: Path, monitor: Monitor) -> None:
+        """Remove a workspace, by a process: a large tree would keep the reactor's thread from its turns."""
+        argv = ["rm", "-rf", "--one-file-system", "--", str(directory)]
+        try:
+            await capture(self._parts.reactor, argv, {"PATH": PATH}, timeout=REMOVAL)
+        except BuildFailed as error:
+            monitor.note(f"the workspace cannot be removed: {error}")
+
+
+class _Build:
+    """One build at work in ``directory``."""
+
+    def __init__(self, parts: EngineParts, job: Job, monitor: Monitor, directory: Path) -> None:
+        self._parts = parts
+        self._job = job
+        self._monitor = monitor
+        self._directory = directory
+
+    async def run(self, source: SourceResolver) -> Image:
+        definition = self._job.definition
+        if isinstance(definition, BootstrapStream):
+            return await self._bootstrap(definition)
+        return await self._apply_manifest(definition, source)
+
+    async def _bootstrap(self, definition: BootstrapStream) -> Image:
+        workspace = Workspace(self._directory)
+        environment = build_environment(self._job, "")
+        async with self._construction(workspace, Profile.BOOTSTRAP, environment) as (host, _):
+            await bootstrap.fill(host, self._job, definition, workspace.upper)
+        async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
+            assert self._job.packager is not None
+            packages = await bootstrap.furnish(image, self._job.packager, self._parts.workers)
+            rules = await self._rules(definition.filter_lines, {}, None)
+            packed = await self._pack(sandbox, None, rules)
+        draft = metadata.with_bootstrap(self._draft(packages), definition)
+        return await self._store(draft, packed, workspace, ())
+
+    async def _apply_manifest(self, definition: Stream, source: SourceResolver) -> Image:
+        made_from = await self._gather(definition, source)
+        layers, lowers = await self._parts.layers.lowers(made_from.source)
+        workspace = Workspace(self._directory, lowers)
+        environment = self._environment(made_from.checkout)
+        async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
+            recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, self._parts.workers)
+            packages = await recipe.apply(self._job.stream_name, [bind.target for bind in _binds(self._job.settings)])
+            computed = await self._parts.workers.run(metadata.computed_addresses, made_from, self._parts.store.nodes())
+            rules = await self._rules(made_from.manifest.file.filter_lines or (), computed, made_from.manifest)
+            packed = await self._pack(sandbox, made_from.source, rules)
+        draft = metadata.with_manifest(self._draft(packages), made_from, environment)
+        return await self._store(draft, packed, workspace, layers)
+
+    async def _gather(self, definition: Stream, source: SourceResolver) -> Ingredients:
+        """Fetch and check the manifest, then find the image that it builds on."""
+        self._monitor.stage(Stage.FETCH)
+        location = self._location(definition)
+        redactor = Redactor(self._job.secrets)
+        checkout = await self._parts.sources.fetch(location, self._directory / "manifest", redactor)
+        self._monitor.note(f"manifest: {location.shown} {location.directory} {checkout.branch} {checkout.commit}")
+        where = f"{location.shown}/{location.directory}".rstrip("/")
+        manifest = await self._parts.workers.run(load_manifest, checkout.directory, where)
+        self._monitor.stage(Stage.SOURCE)
+        image = await source(self._wish(manifest, self._environment(checkout)))
+        self._monitor.note(f"source image: {image.name}")
+        return Ingredients(checkout, manifest, image)
+
+    def _location(self, definition: Stream) -> SourceLocation:
+        variables = job_variables(self._job)
+        secret = {**variables, **self._job.secrets}
+        public = {**variables, **shown_secrets(self._job.secrets)}
+        return SourceLocation(
+            url=expand(definition.manifest_url, secret),
+            shown=expand(definition.manifest_url, public),
+            directory=expand(definition.manifest_directory, secret),
+            branch=self._job.request.git_branch,
+        )
+
+    def _wish(self, manifest: Manifest, environment: dict[str, str]) -> SourceWish:
+        file = manifest.file
+        variables = {name: expand(value, environment) for name, value in file.source_image_build_variables.items()}
+        return SourceWish(
+            stream=expand(file.source_image, environment),
+            commit=expand(file.source_image_git_commit_id, environment),
+            tags=expand_wanted(file.source_image_tags_to_match, environment),
+            variables={**variables, **self._job.request.variables},
+        )
+
+    def _environment(self, checkout: Checkout) -> dict[str, str]:
+        return build_environment(self._job, checkout.commit)
+
+    @asynccontextmanager
+    async def _construction(
+        self, workspace: Workspace, profile: Profile, environment: dict[str, str]
+    ) -> AsyncIterator[tuple[Construction, Sandbox]]:
+        """A sandbox over ``workspace``; everything in it has ended when the context is left."""
+        binds = _binds(self._job.settings) if workspace.lowers else ()
+        sandbox = await Sandbox.open(self._parts.reactor, workspace, profile, self._job.limits, binds)
+        definition = self._job.definition
+        network = definition.network if isinstance(definition, Stream) else True
+        try:
+            yield Construction(self._parts.reactor, sandbox, self._monitor, environment, network), sandbox
+        finally:
+            await sandbox.close()
+
+    async def _rules(self, left_out: tuple[str, ...], computed: dict[bytes, bytes], manifest: Manifest | None) -> Rules:
+        """How the tree becomes an image; the stream's previous image lends its mtimes."""
+        previous = await self._parts.store.find_latest(Wanted(self._job.stream_name))
+        return Rules(
+            left_out=Filter(left_out, "FilterLines").matches if left_out else None,
+            computed=computed,
+            previous=previous.root if previous else None,
+            keep_new_time=metadata.times_filter(self._job, manifest).matches,
+        )
+
+    async def _pack(self, sandbox: Sandbox, source: Image | None, rules: Rules) -> Packed:
+        self._monitor.stage(Stage.PACK)
+        store = self._parts.store
+        return await pack(Packing(self._parts.workers, store.nodes(), store.objects), sandbox.tree, source, rules)
+
+    def _draft(self, packages: tuple[Package, ...]) -> Image:
+        return metadata.draft(self._job, packages, self._parts.reactor.seconds())
+
+    async def _store(self, draft: Image, packed: Packed, workspace: Workspace, layers: tuple[str, ...]) -> Image:
+        """Keep the upper as the image's layer and add the image, in one step for everybody else."""
+        self._monitor.stage(Stage.STORE)
+        layer = await self._parts.layers.adopt(workspace.upper)
+        merged = packed.merged
+        complete = msgspec.structs.replace(draft, root=merged.root, links=merged.links, figures=packed.figures)
+        image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
+        self._monitor.note(_summary(image))
+        return image
+
+
+def _binds(settings: Settings) -> tuple[Bind, ...]:
+    read_only = [Bind(Path(path), path.encode(), writable=False) for path in settings.bind_mounts]
+    writable = [Bind(Path(path), path.encode(), writable=True) for path in settings.bind_mounts_writable]
+    return (*read_only, *writable)
+
+
+def _summary(image: Image) -> str:
+    figures = image.figures
+    return (
+        f"{image.name}: {figures.files} files, {figures.directories} directories, {figures.bytes} bytes,"
+        f" {figures.objects_new} objects new, {figures.objects_known} known, {len(image.packages)} packages"
+    )

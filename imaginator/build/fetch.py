@@ -1,0 +1,145 @@
+"""Fetching one small file, such as a configuration: from a path, ``file://``, or over HTTP(S)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import treq
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.error import Error as HTTPError
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+from imaginator.model.errors import ConfigurationError
+
+LARGEST = 16 << 20
+"""Bytes of a fetched file."""
+
+LONGEST = 30.0
+"""Seconds from the request to the last byte."""
+
+
+class Validators(NamedTuple):
+    """What a server said of a file's version (RFC 9110, section 8.8); empty where it said nothing."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+
+NOTHING_KNOWN = Validators()
+
+
+class Fetched(NamedTuple):
+    """A file's content, None where it is still the known one, and what to ask with the next time."""
+
+    data: bytes | None
+    validators: Validators
+
+
+class Fetcher:
+    """Fetches files; ``client`` is the HTTP client to use, by default one of ``reactor`` that keeps no connection."""
+
+    def __init__(self, reactor: IReactorTime, client: HTTPClient | None = None) -> None:
+        pool = HTTPConnectionPool(reactor, persistent=False)
+        self._reactor = reactor
+        self._client = client or HTTPClient(Agent(reactor, connectTimeout=LONGEST, pool=pool))
+
+    async def fetch(self, url: str, *, known: Validators = NOTHING_KNOWN, shown: str = "") -> Fetched:
+        """The file at ``url``, unless it is still the one that ``known`` was said of.
+
+        ``shown`` is the URL's public form, for errors. Raises `ConfigurationError` for anything but a whole file.
+        """
+        shown = shown or url
+        kind = urlsplit(url)
+        if kind.scheme in ("http", "https"):
+            return await self._get(url, known, shown)
+        if kind.scheme == "file" and kind.netloc in ("", "localhost"):
+            return _read(Path(unquote(kind.path)), known, shown)
+        if url.startswith("/"):
+            return _read(Path(url), known, shown)
+        raise ConfigurationError(shown, "no URL that can be fetched: expected a path, file://, http:// or https://")
+
+    async def _get(self, url: str, known: Validators, shown: str) -> Fetched:
+        """Fetch over HTTP, within the time limit; what went wrong is told without the URL's secret parts."""
+        getting = ensureDeferred(self._exchange(url, known, shown)).addTimeout(LONGEST, self._reactor, _out_of_time)
+        try:
+            return await getting
+        except (CancelledError, ConfigurationError):
+            raise
+        except _OutOfTime:
+            problem = f"no whole answer within {LONGEST:.0f} s"
+        except DNSLookupError:
+            problem = "no address is known of this host"
+        except ConnectError as error:
+            problem = f"cannot connect: {error.__doc__ or type(error).__name__}".strip().rstrip(".")
+        except (ResponseFailed, HTTPError, ValueError) as error:
+            problem = f"no proper answer: {type(error).__name__}"
+        raise ConfigurationError(shown, problem)
+
+    async def _exchange(self, url: str, known: Validators, shown: str) -> Fetched:
+        response: IResponse = await self._client.get(url, headers=_conditions(known), unbuffered=True)
+        validators = Validators(_header(response, "ETag"), _header(response, "Last-Modified"))
+        if response.code == 304:
+            return Fetched(None, known)
+        if response.code != 200:
+            raise ConfigurationError(shown, f"the server answers {response.code} {response.phrase.decode('latin-1')}")
+        return Fetched(await _body(response, shown), validators)
+
+
+class _OutOfTime(Exception):
+    """The time limit of a request."""
+
+
+def _out_of_time(_result: object, _seconds: float) -> Fetched:
+    raise _OutOfTime
+
+
+def _conditions(known: Validators) -> Headers:
+    headers = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+    return Headers({name: [value] for name, value in headers.items() if value})
+
+
+def _header(response: IResponse, name: str) -> str:
+    values = response.headers.getRawHeaders(name) or [""]
+    return str(values[-1])
+
+
+async def _body(response: IResponse, shown: str) -> bytes:
+    """The whole body; raises `ConfigurationError` as soon as it is too large."""
+    data = bytearray()
+
+    def collect(more: bytes) -> None:
+        data.extend(more)
+        if len(data) > LARGEST:
+            raise ConfigurationError(shown, f"more than {LARGEST} bytes")
+
+    collecting: Deferred[None] = treq.collect(response, collect)
+    await collecting
+    return bytes(data)
+
+
+def _read(path: Path, known: Validators, shown: str) -> Fetched:
+    """A local file; its inode, size and mtime stand for an entity tag."""
+    try:
+        # Not blocking: opening a fifo must not wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigurationError(shown, f"cannot be read: {error.strerror}") from None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationError(shown, "not a regular file")
+        if found.st_size > LARGEST:
+            raise ConfigurationError(shown, f"{found.st_size} bytes: at most {LARGEST} are allowed")
+        validators = Validators(etag=f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}")
+        return Fetched(None if validators == known else os.read(descriptor, LARGEST), validators)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,48 @@
+"""One build as a self-contained value, and how it asks for its source image."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import msgspec
+
+from imaginator.model.build import BuildRequest
+from imaginator.model.image import Image
+from imaginator.model.settings import BootstrapStream, PackagerType, Settings
+from imaginator.model.streams import Stream
+from imaginator.sandbox.limits import Limits
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a build needs to know.
+
+    ``packager`` is a bootstrap's packager type. ``secrets`` are the variables that expand in locations only.
+    ``requester`` is the user that the image is created for, empty for none; ``expires_in`` is in seconds.
+    """
+
+    build_id: str
+    attempt: int
+    stream_name: str
+    request: BuildRequest
+    definition: BootstrapStream | Stream
+    packager: PackagerType | None
+    arch: str
+    secrets: dict[str, str]
+    settings: Settings
+    requester: str
+    expires_in: float
+    limits: Limits
+
+
+class SourceWish(NamedTuple):
+    """Which image a manifest builds on; ``variables`` are for building it, where that is needed first."""
+
+    stream: str
+    commit: str
+    tags: dict[str, tuple[str, ...]]
+    variables: dict[str, str]
+
+
+SourceResolver = Callable[[SourceWish], Awaitable[Image]]
+"""Gives the image that a wish means; raises `SourceImageNeeded` and the like where there is none."""

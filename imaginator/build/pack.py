@@ -1,0 +1,70 @@
+"""Packing: what a build changed becomes objects, nodes, and a layer that equals the image.
+
+The sandbox's helper walks, hashes and mends the tree; the merge runs in a worker thread. The reactor's thread only
+passes lists along (`imaginator.store.workers` says how the threads give way to it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from imaginator.model.changes import Content
+from imaginator.model.image import Figures, Image
+from imaginator.model.tree import NodeReader
+from imaginator.sandbox.tree import Tree
+from imaginator.store.merkle import (
+    Base,
+    Merged,
+    Rules,
+    computed_files,
+    groups_to_look_up,
+    merge,
+    paths_to_collect,
+)
+from imaginator.store.workers import Workers
+
+
+class Packing(NamedTuple):
+    """The means of a packing: threads, the reader of the store's nodes, and the directory of its objects."""
+
+    workers: Workers
+    nodes: NodeReader
+    objects: Path
+
+
+class Packed(NamedTuple):
+    """The image's tree, and what was counted, objects included."""
+
+    merged: Merged
+    figures: Figures
+
+
+async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules) -> Packed:
+    """Pack a finished tree over ``source`` (None: a bootstrap); afterwards its upper can be adopted as a layer.
+
+    Raises `BuildFailed` where the image cannot be as ``rules`` want it.
+    """
+    run = packing.workers.run
+    base = await run(base_of, source, packing.nodes) if source else None
+    changes = await tree.scan()
+    groups = await run(groups_to_look_up, base, changes, rules)
+    found = await tree.lookup([path for group in groups for path in group]) if groups else []
+    changes += found
+    contents = await tree.collect(await run(paths_to_collect, changes, rules), packing.objects)
+    merged = await run(merge, base, changes, contents, rules, packing.nodes)
+    await tree.finish(merged.touches)
+    return Packed(merged, await run(_counted, merged.figures, contents))
+
+
+def base_of(image: Image, read: NodeReader) -> Base:
+    """What a merge knows of an image; the walk for computed files reads nodes that the store remembers."""
+    return Base(image.root, image.links, image.figures, frozenset(computed_files(image.root, read)))
+
+
+def _counted(figures: Figures, contents: Sequence[Content]) -> Figures:
+    new = sum(content.new for content in contents)
+    return replace(figures, objects_new=new, objects_known=len(contents) - new)

@@ -1,0 +1,163 @@
+"""The steps of a manifest build, one function each, in the order that section 6 of the specification gives them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from imaginator.build import packager
+from imaginator.build.construction import Construction
+from imaginator.build.environment import resolver_configuration
+from imaginator.build.scripts import run_scripts
+from imaginator.build.tests import PLACE as TESTS
+from imaginator.build.tests import run_tests
+from imaginator.model.build import Stage
+from imaginator.model.errors import BuildFailed
+from imaginator.model.filters import Filter
+from imaginator.model.image import Package
+from imaginator.model.manifest import Manifest
+from imaginator.store.workers import Workers
+
+SYSTEM_MOUNTS = (b"/proc", b"/sys")
+DEVICES = b"/dev"
+
+_RESOLVER = b"/etc/resolv.conf"
+_HOST_RESOLVER = Path("/etc/resolv.conf")
+_UPSTREAM_RESOLVER = Path("/run/systemd/resolve/resolv.conf")
+_LARGEST_SCRIPT = 1 << 20
+
+
+class Recipe:
+    """A manifest in ``directory``, applied to the tree of a construction; every step may raise `BuildFailed`."""
+
+    def __init__(self, construction: Construction, directory: Path, manifest: Manifest, workers: Workers) -> None:
+        self._construction = construction
+        self._tree = construction.tree
+        self._monitor = construction.monitor
+        self._directory = directory
+        self._manifest = manifest
+        self._workers = workers
+
+    async def apply(self, stream: str, binds: Sequence[bytes]) -> tuple[Package, ...]:
+        """All steps but packing; the packages that are installed in the end."""
+        await require_packager(self._construction)
+        devices = await self._tree.make_mount_points([DEVICES])
+        stubs = await self._tree.make_mount_points([*SYSTEM_MOUNTS, *binds])
+        await self._fill()
+        await self._install()
+        await self._configure()
+        await self._clean()
+        await self._tree.remove_mount_points(stubs)
+        await self._clean_up()
+        await self._copy("tests", TESTS + b"/" + stream.encode())
+        packages = await list_and_test(self._construction)
+        await self._tree.remove_mount_points(devices)
+        return packages
+
+    async def _fill(self) -> None:
+        """Steps 2 to 4: what the packages need."""
+        self._monitor.stage(Stage.FILES)
+        await self._tree.write(_RESOLVER, host_resolver())
+        await self._copy("files")
+        await self._append("files.append")
+        self._monitor.stage(Stage.PRE_INSTALL_SCRIPTS)
+        await run_scripts(self._construction, self._directory / "pre-install-scripts")
+
+    async def _install(self) -> None:
+        """Step 5: the packages; an empty list does nothing."""
+        self._monitor.stage(Stage.PACKAGES)
+        if self._manifest.packages:
+            await self._construction.packager_online("update")
+            await self._construction.packager_online("upgrade")
+            await self._construction.packager_online("install", *self._manifest.packages)
+
+    async def _configure(self) -> None:
+        """Steps 6 to 8: what needs the packages."""
+        self._monitor.stage(Stage.POST_INSTALL_FILES)
+        await self._copy("post-install-files")
+        await self._append("post-install-files.append")
+        self._monitor.stage(Stage.SCRIPTS)
+        await run_scripts(self._construction, self._directory / "scripts")
+
+    async def _clean(self) -> None:
+        """Steps 9 and 10: package clean-up, and files that it could not spoil."""
+        self._monitor.stage(Stage.CLEAN)
+        await clean(self._construction, self._workers)
+        await self._copy("post-scripts-files")
+
+    async def _clean_up(self) -> None:
+        """Step 11: scripts without bind mounts and system mounts."""
+        self._monitor.stage(Stage.POST_CLEANUP_SCRIPTS)
+        await run_scripts(self._construction, self._directory / "post-cleanup-scripts", mounts=False)
+
+    async def _copy(self, name: str, target: bytes = b"/") -> None:
+        if (self._directory / name).is_dir():
+            await self._tree.copy_in(self._directory / name, target)
+
+    async def _append(self, name: str) -> None:
+        if (self._directory / name).is_dir():
+            for path in await self._tree.append_in(self._directory / name):
+                self._monitor.note(f"{name}: {os.fsdecode(path)} is a symbolic link: skipped")
+
+
+async def require_packager(construction: Construction) -> None:
+    """Raise `BuildFailed` where a source image cannot be built upon."""
+    if await construction.tree.read(packager.PATH, _LARGEST_SCRIPT) is None:
+        raise BuildFailed(f"the source image has no {packager.PATH.decode()}: it cannot be built upon")
+
+
+async def clean(construction: Construction, workers: Workers) -> None:
+    """The packager's clean command, then its clean patterns; ``resolv.conf`` is left empty."""
+    await construction.packager("clean")
+    lines = await _clean_patterns(construction)
+    if lines:
+        paths = await construction.tree.paths()
+        gone = await workers.run(_matching, Filter(lines, "clean patterns"), paths)
+        await construction.tree.remove_all(gone)
+        construction.monitor.note(f"removed by clean patterns: {len(gone)} paths")
+    await construction.tree.write(_RESOLVER, b"")
+
+
+async def _clean_patterns(construction: Construction) -> list[str]:
+    """The image's clean patterns; an image that cannot tell has none."""
+    try:
+        output = await construction.packager_answer("show-clean-patterns")
+    except BuildFailed as error:
+        construction.monitor.note(f"no clean patterns: {error}")
+        return []
+    return [line for line in os.fsdecode(output).splitlines() if line]
+
+
+def _matching(patterns: Filter, paths: Sequence[bytes]) -> list[bytes]:
+    return [path for path in paths if patterns.matches(path)]
+
+
+async def list_and_test(construction: Construction) -> tuple[Package, ...]:
+    """List the packages of a tree that is finished, and run its tests; raises `BuildFailed`."""
+    tree = construction.tree
+    stubs = await tree.make_mount_points(SYSTEM_MOUNTS)
+    packages = await _packages(construction)
+    construction.monitor.stage(Stage.TESTS)
+    await run_tests(construction)
+    await tree.remove_mount_points(stubs)
+    return packages
+
+
+async def _packages(construction: Construction) -> tuple[Package, ...]:
+    multiplier = (await construction.packager_answer("show-size-multiplier")).strip() or b"1"
+    if not multiplier.isdigit():
+        raise BuildFailed(f"package show-size-multiplier: {multiplier!r} is no number")
+    return packager.parse_list(await construction.packager_answer("list"), int(multiplier))
+
+
+def host_resolver() -> bytes:
+    """What a build knows of name servers; empty on a host that has none."""
+    return resolver_configuration(_text(_HOST_RESOLVER), _text(_UPSTREAM_RESOLVER))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

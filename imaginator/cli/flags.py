@@ -1,0 +1,118 @@
+"""Flags as the original wrote them, on the command line and in files, turned into those of today.
+
+The original's flags stand before the command, have one dash and are spelled in camel case: ``-expiresIn=2h``,
+``-alwaysShowBuildLog=true``. A flags file has ``name=value`` lines, in either spelling, and ``#`` and ``;`` comments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+DIRECTORIES = (Path("/etc/config/builder-tool"), Path("~/.config/builder-tool"))
+"""Where flags files lie; a later one overrides an earlier one."""
+
+FILES = ("flags.default", "flags.extra")
+
+_RENAMED = {"imaginator-port-num": "imaginator-port"}
+_DROPPED = ("slave-driver", "create-slave")
+_TRUE = ("", "1", "t", "true")
+_CAPITAL = re.compile(r"(?<=.)([A-Z])")
+_FLAG = re.compile(r"--?(?P<name>[A-Za-z][A-Za-z0-9-]+)(?P<equals>=)?(?P<value>.*)", re.DOTALL)
+
+Warn = Callable[[str], None]
+
+
+class Spelling(NamedTuple):
+    """The options there are: those of the group, those of its commands, and which take no value."""
+
+    group: frozenset[str]
+    commands: frozenset[str]
+    switches: frozenset[str]
+
+    @classmethod
+    def of(cls, group: click.Group) -> Spelling:
+        """The options of ``group`` and its commands."""
+        own = list(_options(group))
+        inner = [option for command in group.commands.values() for option in _options(command)]
+        switches = (_name(option) for option in own + inner if option.is_flag)
+        return cls(frozenset(map(_name, own)), frozenset(map(_name, inner)), frozenset(switches))
+
+
+def modernise(arguments: Sequence[str], spelling: Spelling, warn: Warn) -> list[str]:
+    """The command line with the original's flags spelled as ours; a command's flags are moved behind its name."""
+    pending = list(arguments)
+    before: list[str] = []
+    moved: list[str] = []
+    while pending and pending[0].startswith("-"):
+        name, words = _take(pending, spelling, warn)
+        belongs_to_command = name in spelling.commands and name not in spelling.group
+        (moved if belongs_to_command else before).extend(words)
+    command, pending = pending[:1], pending[1:]
+    after: list[str] = []
+    while pending and pending[0] != "--":
+        after += _take(pending, spelling, warn)[1]
+    return [*before, *command, *moved, *after, *pending]
+
+
+def read_flags(directories: Iterable[Path], spelling: Spelling, warn: Warn) -> dict[str, str]:
+    """The values that flags files give, by parameter name (``imaginator_hostname``); raises OSError."""
+    values: dict[str, str] = {}
+    for directory in directories:
+        for path in (directory.expanduser() / name for name in FILES):
+            if path.exists():
+                values.update(_read_file(path, spelling, warn))
+    return values
+
+
+def _read_file(path: Path, spelling: Spelling, warn: Warn) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        text = line.strip()
+        if not text or text[0] in "#;":
+            continue
+        name, _, value = text.partition("=")
+        option = _modern_name(name.strip())
+        if option in spelling.group | spelling.commands:
+            yield option.replace("-", "_"), value.strip()
+        else:
+            warn(f"{path}, line {number}: {_why_ignored(option)}")
+
+
+def _take(pending: list[str], spelling: Spelling, warn: Warn) -> tuple[str, list[str]]:
+    """Take one argument, with its value where that is the next one; its option's name and what becomes of it."""
+    word = pending.pop(0)
+    match = _FLAG.fullmatch(word)
+    name = _modern_name(match["name"]) if match else ""
+    if match is None or name.startswith(_DROPPED):
+        if match:
+            warn(_why_ignored(name))
+        return "", [] if match else [word]
+    if name not in spelling.group | spelling.commands:
+        return "", [word]
+    if name in spelling.switches:
+        return name, [f"--{name}"] if match["value"].lower() in _TRUE else []
+    if not match["equals"] and pending:
+        return name, [f"--{name}", pending.pop(0)]
+    return name, [f"--{name}{match['equals'] or ''}{match['value']}"]
+
+
+def _modern_name(name: str) -> str:
+    modern = _CAPITAL.sub(r"-\1", name).lower()
+    return _RENAMED.get(modern, modern)
+
+
+def _why_ignored(name: str) -> str:
+    reason = "builds need no slaves any more" if name.startswith(_DROPPED) else "there is no such flag"
+    return f"--{name} is ignored: {reason}"
+
+
+def _options(command: click.Command) -> Iterator[click.Option]:
+    return (parameter for parameter in command.params if isinstance(parameter, click.Option))
+
+
+def _name(option: click.Option) -> str:
+    return max(option.opts, key=len).lstrip("-")

@@ -1,0 +1,93 @@
+"""One build from its submission to its end, as the tool sees it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from imaginator.cli.output import Progress
+from imaginator.model.build import State
+from imaginator.model.errors import NotFound
+from imaginator.rpc.client import Client, RpcError
+
+Record = dict[str, Any]
+"""A build record as RPC gives it."""
+
+_BLOCK = 64 * 1024
+_TAIL = 16 * 1024
+_TAIL_LINES = 40
+_LONGEST_QUEUE = 1000
+_SHORTEST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+_STAGE_SECONDS = 0.25
+"""A log that grows quickly makes the tool ask for the stage no more often than this."""
+
+
+class Follower:
+    """Sees a build to its end: tells its place in the queue, then its stages or its log."""
+
+    def __init__(self, client: Client, progress: Progress, show_log: bool) -> None:
+        self._client = client
+        self._progress = progress
+        self._show_log = show_log
+        self._offset = 0
+        self._tail = b""
+        self._asked = 0.0
+
+    def follow(self, build_id: str) -> Record:
+        """The build's record in its final state; may be called again after an interruption."""
+        pause = _SHORTEST_PAUSE
+        while True:
+            record = self._ask(build_id)
+            if State(record["State"]).final:
+                self._progress.end()
+                return record
+            if record["State"] != State.QUEUED and self._read_log(build_id):
+                pause = _SHORTEST_PAUSE
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    @property
+    def tail(self) -> str:
+        """The last lines of the log, as far as it was read."""
+        lines = self._tail.decode(errors="replace").splitlines(keepends=True)
+        return "".join(lines[-_TAIL_LINES:])
+
+    def _ask(self, build_id: str) -> Record:
+        """The record as it is now, which is told too."""
+        self._asked = time.monotonic()
+        record: Record = self._client.call("Imaginator.GetBuild", BuildId=build_id)
+        state = State(record["State"])
+        if state is State.QUEUED:
+            self._progress.say(f"build {build_id}: {self._place(build_id)}")
+        elif not state.final and not self._show_log:
+            self._progress.say(f"build {build_id}: {record['Stage'] or record['State']}")
+        return record
+
+    def _place(self, build_id: str) -> str:
+        answer = self._client.call("Imaginator.ListBuilds", State=State.QUEUED, Limit=_LONGEST_QUEUE)
+        # Build ids sort by time.
+        queue = sorted(record["BuildId"] for record in answer["Builds"])
+        return f"queued, {queue.index(build_id) + 1} of {len(queue)}" if build_id in queue else "queued"
+
+    def _read_log(self, build_id: str) -> bool:
+        """Read the log until the build is finished; whether there was anything new."""
+        before = self._offset
+        try:
+            log = self._client.stream(f"/showBuildLog?{build_id}&follow&offset={self._offset}")
+        except RpcError as error:
+            if error.code != NotFound.code:
+                raise
+            return False
+        with log:
+            while block := log.read1(_BLOCK):
+                self._offset += len(block)
+                self._tail = (self._tail + block)[-_TAIL:]
+                self._tell(build_id, block)
+        return self._offset > before
+
+    def _tell(self, build_id: str, block: bytes) -> None:
+        if self._show_log:
+            self._progress.log(block)
+        elif time.monotonic() - self._asked > _STAGE_SECONDS:
+            self._ask(build_id)

@@ -1,0 +1,50 @@
+"""Filters: lists of regular expressions of paths that are left out of an image.
+
+RE2's syntax, anchored at the start of the path only, tried top-down; a line ``!`` inverts the whole filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import re2
+
+from imaginator.model.errors import ConfigurationError
+
+INVERT = "!"
+LONGEST_LINE = 4096
+
+
+class Filter:
+    """A compiled filter; raises `ConfigurationError` naming ``where`` and the line that is no regular expression."""
+
+    def __init__(self, lines: Sequence[str], where: str = "filter") -> None:
+        self._invert = INVERT in lines
+        self._patterns = [
+            compile_line(line, f"{where}: line {at}") for at, line in enumerate(lines, 1) if line != INVERT
+        ]
+
+    def matches(self, path: bytes) -> bool:
+        """Whether the absolute ``path`` is left out; the root never is."""
+        if path == b"/":
+            return False
+        text = path.decode(errors="replace").encode()  # RE2 lets no pattern match a byte that is not UTF-8
+        return any(pattern.match(text) for pattern in self._patterns) != self._invert
+
+
+def compile_line(line: str, where: str) -> re2._Regexp:
+    """The regular expression of one line; raises `ConfigurationError` naming ``where``."""
+    if len(line) > LONGEST_LINE:
+        raise ConfigurationError(where, f"a regular expression of {len(line)} characters, at most {LONGEST_LINE}")
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(line.encode(errors="surrogateescape"), options)
+    except re2.error as error:
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+        raise ConfigurationError(where, f"{line!r} is no regular expression: {reason}") from None
+
+
+def merge_lines(source: Iterable[str], added: Iterable[str]) -> tuple[str, ...]:
+    """The filter of an image that adds lines to its source's."""
+    return tuple(sorted({*source, *added}))

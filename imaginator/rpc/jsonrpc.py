@@ -1,0 +1,190 @@
+"""JSON-RPC 2.0 over HTTPS, to the letter of https://www.jsonrpc.org/specification.
+
+The answer's HTTP status is 200, or 204 where only notifications came; 403 on plain HTTP and 401 without a usable client
+certificate, with nothing executed; 413 and 415 for bodies that are too large or not JSON. Requiring the JSON content
+type keeps a browser that holds a certificate from being made to call by another site's form.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from imaginator.model.errors import NotAuthenticated
+from imaginator.model.identity import Identity
+from imaginator.rpc.faults import INVALID_CALL, PARSE_ERROR, Fault, fault_of, internal_fault
+from imaginator.rpc.identity import identify
+from imaginator.rpc.operations import Operations
+
+LONGEST_BODY = 1024 * 1024
+DEEPEST_NESTING = 32
+LARGEST_BATCH = 100
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_log = Logger()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request object; without an ``id`` it is a notification, which gets no answer."""
+
+    jsonrpc: Literal["2.0"]
+    method: str
+    params: dict[str, Any] | list[Any] = {}
+    id: str | int | float | msgspec.UnsetType | None = msgspec.UNSET
+
+
+Answer = dict[str, object]
+
+
+class JsonRpc(Resource):
+    """The resource at ``/jsonrpc``.
+
+    A call once begun is carried through: when its client goes away, only the answer is lost.
+    """
+
+    isLeaf = True  # noqa: N815
+
+    def __init__(self, operations: Operations) -> None:
+        super().__init__()
+        self._operations = operations
+
+    def render(self, request: Request) -> bytes | int:
+        """Authenticate before anything else, then answer POST."""
+        request.setHeader(b"content-type", b"application/json")
+        try:
+            identity = identify(request)
+        except NotAuthenticated as error:
+            return _refuse(request, 401 if request.isSecure() else 403, fault_of(error))
+        if request.method != b"POST":
+            request.setHeader(b"allow", b"POST")
+            return _refuse(request, 405, _invalid("calls are sent by POST"))
+        if not _is_json(request):
+            return _refuse(request, 415, _invalid("expected the content type application/json"))
+        body = request.content.read(LONGEST_BODY + 1) if request.content else b""
+        if len(body) > LONGEST_BODY:
+            return _refuse(request, 413, _invalid(f"a body has at most {LONGEST_BODY} bytes"))
+        self._reply(request, body, identity)
+        return NOT_DONE_YET
+
+    def _reply(self, request: Request, body: bytes, identity: Identity) -> None:
+        gone: list[Failure] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def send(answer: bytes) -> None:
+            if not gone:
+                _send(request, answer)
+
+        answering = Deferred.fromCoroutine(self._answer(body, identity))
+        answering.addErrback(_internal_error).addCallback(send)
+
+    async def _answer(self, body: bytes, identity: Identity) -> bytes:
+        """The answer to a body; empty where nothing is to be said."""
+        try:
+            message = decode_message(body)
+        except Fault as fault:
+            return _encode(_failed(None, fault))
+        if isinstance(message, list):
+            return await self._batch(message, identity)
+        answer = await self._one(message, identity)
+        return b"" if answer is None else _encode(answer)
+
+    async def _batch(self, messages: list[object], identity: Identity) -> bytes:
+        if not 1 <= len(messages) <= LARGEST_BATCH:
+            return _encode(_failed(None, _invalid(f"a batch has 1 to {LARGEST_BATCH} calls")))
+        pending = [Deferred.fromCoroutine(self._one(message, identity)) for message in messages]
+        answers = [answer for answer in await gatherResults(pending) if answer is not None]
+        return _encode(answers) if answers else b""
+
+    async def _one(self, message: object, identity: Identity) -> Answer | None:
+        """The answer to one request object; None to a notification."""
+        try:
+            call = msgspec.convert(message, Call)
+        except msgspec.ValidationError as error:
+            return _failed(_id_of(message), _invalid(f"not a JSON-RPC 2.0 request: {error}"))
+        answer = await self._perform(call, identity)
+        return None if call.id is msgspec.UNSET else answer
+
+    async def _perform(self, call: Call, identity: Identity) -> Answer:
+        try:
+            result = await self._operations.perform(call.method, call.params, identity)
+        except Fault as fault:
+            return _failed(call.id, fault)
+        return {"jsonrpc": "2.0", "result": result, "id": call.id}
+
+
+def decode_message(body: bytes) -> object:
+    """The JSON value of a body; raises `Fault` where it is malformed, nested too deeply, or holds NaN or infinity."""
+    try:
+        message: object = msgspec.json.decode(body)
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Fault(PARSE_ERROR, f"the body is not JSON: {error}", {"kind": "parse-error"}) from None
+    if _nesting_exceeds(DEEPEST_NESTING, body):
+        raise _too_deep()
+    return message
+
+
+def _nesting_exceeds(limit: int, body: bytes) -> bool:
+    """Whether well-formed JSON is nested deeper than ``limit``: each round takes the innermost brackets away."""
+    brackets = _STRING.sub(b"", body).translate(_ALIKE, _NOT_BRACKETS)
+    for _ in range(limit):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _too_deep() -> Fault:
+    return Fault(PARSE_ERROR, f"the body is nested deeper than {DEEPEST_NESTING} levels", {"kind": "parse-error"})
+
+
+def _invalid(sentence: str) -> Fault:
+    return Fault(INVALID_CALL, sentence, {"kind": "invalid-call"})
+
+
+def _id_of(message: object) -> object:
+    """The id of a malformed request object, None where it has no valid one."""
+    found = message.get("id") if isinstance(message, dict) else None
+    return found if isinstance(found, str | int | float) and not isinstance(found, bool) else None
+
+
+def _failed(call_id: object, fault: Fault) -> Answer:
+    error = {"code": fault.code, "message": fault.message, "data": fault.data}
+    return {"jsonrpc": "2.0", "error": error, "id": call_id}
+
+
+def _internal_error(failure: Failure) -> bytes:
+    fault = internal_fault()
+    _log.failure("incident {id}: answering JSON-RPC", failure, id=fault.data["Incident"])
+    return _encode(_failed(None, fault))
+
+
+def _encode(answer: object) -> bytes:
+    return msgspec.json.encode(answer)
+
+
+def _is_json(request: Request) -> bool:
+    kind = (request.getHeader("content-type") or "").partition(";")[0]
+    return kind.strip().lower() == "application/json"
+
+
+def _refuse(request: Request, status: int, fault: Fault) -> bytes:
+    request.setResponseCode(status)
+    return _encode(_failed(None, fault))
+
+
+def _send(request: Request, answer: bytes) -> None:
+    if answer:
+        request.setHeader(b"content-length", str(len(answer)).encode())
+        request.write(answer)
+    else:
+        request.setResponseCode(204)
+    request.finish()

@@ -1,0 +1,242 @@
+"""Every operation for programs, in one table: its name, who may call it, what it takes and returns, and what it does.
+
+A method is refused to everybody but callers with full access unless its row says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import msgspec
+
+from imaginator.model.build import BuildRecord, BuildRequest, State
+from imaginator.model.codec import to_plain
+from imaginator.model.errors import NotFound
+from imaginator.model.identity import Caller
+from imaginator.model.image import Image
+from imaginator.model.names import check_build_id, check_image_name, check_stream_name
+from imaginator.rpc.faults import fault_of_build
+from imaginator.store.history import BuildQuery
+from imaginator.store.interface import ImageSummary, Wanted
+
+if TYPE_CHECKING:
+    from imaginator.schedule.builder import Builder
+
+MOST_BUILDS = 1000
+"""How many builds one call lists at most."""
+
+_STORE_INTERNALS = ("Root", "Links")
+
+
+class Access(Enum):
+    """Who may call a method."""
+
+    FULL = "full access"
+    ANYONE = "any identity"
+
+
+class Nothing(msgspec.Struct, frozen=True, rename="pascal"):
+    """No parameters."""
+
+
+class BuildId(msgspec.Struct, frozen=True, rename="pascal"):
+    """Names a build."""
+
+    build_id: str
+
+
+class BuiltImage(msgspec.Struct, frozen=True, rename="pascal"):
+    """What a build brought."""
+
+    image_name: str
+    build_id: str
+
+
+class WantedBuilds(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Which builds to list, latest first: of a stream or of those below a prefix, in a state, of a user, since a time.
+
+    ``after`` is the last build id of the page before.
+    """
+
+    stream_name: str = ""
+    state: State | None = None
+    requester: str = ""
+    since: datetime | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_BUILDS)] = 100
+    after: str = ""
+
+
+class Builds(msgspec.Struct, frozen=True, rename="pascal"):
+    """A list of builds."""
+
+    builds: tuple[BuildRecord, ...]
+
+
+class WantedImages(msgspec.Struct, frozen=True, rename="pascal"):
+    """Which images to list: those below a prefix (a stream, or leading parts of one)."""
+
+    prefix: str = ""
+
+
+class Images(msgspec.Struct, frozen=True, rename="pascal"):
+    """A list of images."""
+
+    images: tuple[ImageSummary, ...]
+
+
+class WantedImage(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The latest image of a stream; of a commit or branch and with tags (key → allowed values) where given."""
+
+    stream_name: str
+    build_commit_id: str = ""
+    tags_to_match: dict[str, tuple[str, ...]] = {}
+
+
+class ImageName(msgspec.Struct, frozen=True, rename="pascal"):
+    """Names an image."""
+
+    image_name: str
+
+
+class MethodName(msgspec.Struct, frozen=True, rename="pascal"):
+    """Names a method."""
+
+    method_name: str
+
+
+class Method(NamedTuple):
+    """A row of the table.
+
+    ``request`` is the structure of the parameters, ``result`` that of the answer. ``grant`` names the method whose
+    permission gives full access to this one, where that is another.
+    """
+
+    name: str
+    request: type[msgspec.Struct]
+    result: object
+    call: Callable[[Builder, Caller, Any], Awaitable[object]]
+    help: str
+    access: Access = Access.FULL
+    grant: str = ""
+
+
+async def _build_image(builder: Builder, caller: Caller, request: BuildRequest) -> BuiltImage:
+    submitted = await _submit_build(builder, caller, request)
+    record = await builder.wait(submitted.build_id)
+    if record.state is not State.SUCCEEDED:
+        raise fault_of_build(record)
+    return BuiltImage(record.image_name, record.build_id)
+
+
+async def _submit_build(builder: Builder, caller: Caller, request: BuildRequest) -> BuildRecord:
+    check_stream_name(request.stream_name)
+    return await builder.submit(request, caller)
+
+
+async def _get_build(builder: Builder, _caller: Caller, request: BuildId) -> BuildRecord:
+    return await builder.get(check_build_id(request.build_id))
+
+
+async def _list_builds(builder: Builder, _caller: Caller, request: WantedBuilds) -> Builds:
+    query = BuildQuery(
+        stream_name=request.stream_name,
+        states=(request.state,) if request.state else (),
+        requester=request.requester,
+        since=request.since,
+        limit=request.limit,
+        after=request.after,
+    )
+    return Builds(tuple(await builder.builds(query)))
+
+
+async def _cancel_build(builder: Builder, caller: Caller, request: BuildId) -> BuildRecord:
+    return await builder.cancel(check_build_id(request.build_id), caller)
+
+
+async def _list_images(builder: Builder, _caller: Caller, request: WantedImages) -> Images:
+    return Images(tuple(await builder.store.list(request.prefix)))
+
+
+async def _find_latest_image(builder: Builder, _caller: Caller, request: WantedImage) -> ImageName:
+    stream = check_stream_name(request.stream_name)
+    image = await builder.store.find_latest(Wanted(stream, request.build_commit_id, request.tags_to_match))
+    if image is None:
+        raise NotFound(f"no image of stream: {stream}")
+    return ImageName(image.name)
+
+
+async def _get_image(builder: Builder, _caller: Caller, request: ImageName) -> dict[str, object]:
+    image = await builder.store.get(check_image_name(request.image_name))
+    plain: dict[str, object] = to_plain(image)
+    return {name: value for name, value in plain.items() if name not in _STORE_INTERNALS}
+
+
+async def _list_methods(_builder: Builder, _caller: Caller, _request: Nothing) -> list[str]:
+    return sorted(METHODS)
+
+
+async def _method_help(_builder: Builder, _caller: Caller, request: MethodName) -> str:
+    if request.method_name not in METHODS:
+        raise NotFound(f"no such method: {request.method_name}")
+    return METHODS[request.method_name].help
+
+
+_BUILDING = "Imaginator.BuildImage"
+
+_TABLE = (
+    Method(
+        _BUILDING, BuildRequest, BuiltImage, _build_image,
+        "Build an image of a stream and return its name once it is there. The build goes on when the caller leaves.",
+        Access.ANYONE,
+    ),
+    Method(
+        "Imaginator.SubmitBuild", BuildRequest, BuildRecord, _submit_build,
+        "Queue a build, or join the queued one that is the same, and return it without waiting.",
+        Access.ANYONE, _BUILDING,
+    ),
+    Method(
+        "Imaginator.GetBuild", BuildId, BuildRecord, _get_build,
+        "Return one build: its request, state, stage, times, and its image or its failure.",
+        Access.ANYONE,
+    ),
+    Method(
+        "Imaginator.ListBuilds", WantedBuilds, Builds, _list_builds,
+        "List builds, latest first.",
+        Access.ANYONE,
+    ),
+    Method(
+        "Imaginator.CancelBuild", BuildId, BuildRecord, _cancel_build,
+        "Cancel a build; for its requester and callers with full access.",
+        Access.ANYONE,
+    ),
+    Method(
+        "ImageServer.ListImages", WantedImages, Images, _list_images,
+        "List images by name.",
+        Access.ANYONE,
+    ),
+    Method(
+        "ImageServer.FindLatestImage", WantedImage, ImageName, _find_latest_image,
+        "Return the name of a stream's latest image.",
+        Access.ANYONE,
+    ),
+    Method(
+        "ImageServer.GetImage", ImageName, Image, _get_image,
+        "Return what is known of an image: packages, origin, tags, filter, triggers, owners, figures and times.",
+        Access.ANYONE,
+    ),
+    Method(
+        "system.listMethods", Nothing, list[str], _list_methods,
+        "List the names of all methods.",
+        Access.ANYONE,
+    ),
+    Method(
+        "system.methodHelp", MethodName, str, _method_help,
+        "Say in a sentence what a method does.",
+        Access.ANYONE,
+    ),
+)  # fmt: skip
+
+METHODS = {method.name: method for method in _TABLE}

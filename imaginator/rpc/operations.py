@@ -1,0 +1,105 @@
+"""One call, whatever protocol it came by: find the method, authorise, decode, perform, tell plainly what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from imaginator.model.codec import to_plain
+from imaginator.model.errors import ImaginatorError, InvalidRequest, NotPermitted
+from imaginator.model.identity import Caller, Identity, Trusted
+from imaginator.rpc.faults import UNKNOWN_METHOD, Fault, fault_of, internal_fault
+from imaginator.rpc.methods import METHODS, Access, Method
+
+if TYPE_CHECKING:
+    from imaginator.schedule.builder import Builder
+
+_log = Logger()
+
+
+class Operations:
+    """The methods over one builder; ``redact`` replaces secrets in a text, and sees everything that is answered."""
+
+    def __init__(self, builder: Builder, trusted: Trusted, redact: Callable[[str], str]) -> None:
+        self._builder = builder
+        self._trusted = trusted
+        self._redact = redact
+
+    async def perform(self, name: str, parameters: object, identity: Identity) -> Any:
+        """The result of a call in JSON values; raises `Fault` for whatever goes wrong."""
+        try:
+            result = await self._perform(name, parameters, identity)
+            return redacted(to_plain(result), self._redact)
+        except CancelledError:
+            raise
+        except Exception as error:
+            raise self._redacted(_fault_for(error, name, identity)) from None
+
+    async def _perform(self, name: str, parameters: object, identity: Identity) -> object:
+        method = METHODS.get(name)
+        if method is None:
+            raise Fault(UNKNOWN_METHOD, f"no such method: {name}", {"kind": "unknown-method"})
+        caller = self._caller(method, identity)
+        return await method.call(self._builder, caller, decode_parameters(method, parameters))
+
+    def _caller(self, method: Method, identity: Identity) -> Caller:
+        """The identity as the caller of a method; raises `NotPermitted`."""
+        full_access = self._trusted.full_access(identity, method.grant or method.name)
+        if not full_access and method.access is not Access.ANYONE:
+            raise NotPermitted(f"no permission to call: {method.name}")
+        return Caller(identity.user, identity.groups, full_access)
+
+    def _redacted(self, fault: Fault) -> Fault:
+        return Fault(fault.code, self._redact(fault.message), redacted(fault.data, self._redact))
+
+
+def decode_parameters(method: Method, parameters: object) -> msgspec.Struct:
+    """The request that ``parameters`` hold: an object, an array of one object, or nothing (None, an empty array).
+
+    Raises `InvalidRequest` naming the field that is unknown, missing or of the wrong type.
+    """
+    fields = _fields(method, parameters)
+    known = {field.encode_name for field in msgspec.structs.fields(method.request)}
+    unknown = sorted(set(fields) - known)
+    if unknown:
+        expected = ", ".join(sorted(known)) or "none"
+        raise InvalidRequest(f"{method.name}: unknown field {unknown[0]!r}, the fields are: {expected}")
+    try:
+        return msgspec.convert(fields, method.request)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{method.name}: {error}") from None
+
+
+def _fields(method: Method, parameters: object) -> dict[str, object]:
+    if isinstance(parameters, list):
+        parameters = parameters[0] if len(parameters) == 1 else parameters or None
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidRequest(f"{method.name}: expected one object of named parameters")
+    return parameters
+
+
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """``value`` (JSON values) with every string in it redacted, an object's names included."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(name): redacted(item, redact) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item, redact) for item in value]
+    return value
+
+
+def _fault_for(error: Exception, name: str, identity: Identity) -> Fault:
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, ImaginatorError):
+        return fault_of(error)
+    fault = internal_fault()
+    _log.failure("incident {id}: {user} called {name}", id=fault.data["Incident"], user=identity.user, name=name)
+    return fault

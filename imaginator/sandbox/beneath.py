@@ -1,0 +1,141 @@
+"""A tree's files, reached beneath its root whatever links the image or the manifest holds.
+
+Used by the holder process: standard library only. Paths are absolute bytes as the image sees them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from imaginator.sandbox.syscalls import open_beneath
+
+NEW_DIRECTORY = 0o755
+"""The mode of directories that copying makes; they belong to root."""
+
+
+class Root:
+    """The root directory of a tree."""
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Let go of the directory, so that its file system can be unmounted."""
+        os.close(self.descriptor)
+
+    def open(self, path: bytes, flags: int) -> int:
+        """Open a path, following links beneath the root."""
+        return open_beneath(self.descriptor, path, flags)
+
+    @contextmanager
+    def directory(self, path: bytes) -> Iterator[int]:
+        """A descriptor of the directory at ``path``, links followed beneath the root."""
+        descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """The directory that holds ``path``, and its name there, which is not followed."""
+        directory, name = os.path.split(path.rstrip(b"/"))
+        if name in (b"", b".", b".."):
+            raise OSError(f"{os.fsdecode(path)}: expected the path of something below the root")
+        with self.directory(directory) as descriptor:
+            yield descriptor, name
+
+    def make_directories(self, path: bytes) -> None:
+        """Make the directory ``path`` with its parents, where they are missing."""
+        try:
+            os.close(self.open(path, os.O_PATH | os.O_DIRECTORY))
+        except FileNotFoundError:
+            self.make_directories(os.path.dirname(path))
+            with self.parent(path) as (directory, name):
+                make_directory(directory, name)
+
+    def status(self, path: bytes) -> os.stat_result | None:
+        """What lies at ``path``, links not followed at its end; None for nothing."""
+        if path == b"/":
+            return os.stat(self.descriptor)
+        try:
+            with self.parent(path) as (directory, name):
+                return os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def remove(self, path: bytes) -> None:
+        """Remove what lies at ``path`` with everything below it; nothing there is fine."""
+        try:
+            with self.parent(path) as (directory, name):
+                remove_at(directory, name)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+
+
+def make_directory(directory: int, name: bytes) -> None:
+    """Make a directory that belongs to root, whatever the umask."""
+    os.mkdir(name, NEW_DIRECTORY, dir_fd=directory)
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.fchmod(descriptor, NEW_DIRECTORY)
+    finally:
+        os.close(descriptor)
+
+
+def remove_at(directory: int, name: bytes) -> None:
+    """Remove a name of a directory, and what is below it."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=directory)
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        for child in os.listdir(descriptor):
+            remove_at(descriptor, os.fsencode(child))
+    finally:
+        os.close(descriptor)
+    os.rmdir(name, dir_fd=directory)
+
+
+def copy_content(source: bytes, target: bytes) -> None:
+    """A new file ``target`` with the bytes of ``source``, shared with it where the file system can (reflink)."""
+    reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        while os.copy_file_range(reader, writer, 1 << 30):
+            pass
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def remove_path(path: bytes) -> None:
+    """Remove a path of the host with what is below it; nothing there is fine."""
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove_at(directory, os.path.basename(path))
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(directory)
+
+
+def read_all(descriptor: int, limit: int) -> bytes:
+    """At most ``limit`` bytes of an open file."""
+    parts = []
+    while limit > 0 and (data := os.read(descriptor, min(limit, 1 << 20))):
+        parts.append(data)
+        limit -= len(data)
+    return b"".join(parts)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """All of ``data`` into an open file."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

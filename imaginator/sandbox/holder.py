@@ -1,0 +1,289 @@
+"""The process that holds one build's tree: its mount namespace, and every operation on its files.
+
+It owns a mount namespace and in it, over source layers, the overlay mount; both end with the process, and the process
+with the daemon (PR_SET_PDEATHSIG, and the end of its standard input). Requests come over standard input and are
+answered over standard output (see `frames`), one at a time. Standard library only, so that it starts in 15 ms.
+
+Started as ``holder.main`` with the arguments PARENT DIRECTORY LOWER…: the daemon's process id, the workspace, which
+has ``upper``, ``work`` and ``merged``, and the lower directories, topmost first; without any the upper is the tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+
+from imaginator.sandbox.beneath import Root, read_all, remove_path, write_all
+from imaginator.sandbox.copying import NotCopyable, append_tree, copy_flat, copy_tree
+from imaginator.sandbox.finishing import Upper, copy_metadata
+from imaginator.sandbox.frames import PART, Decoder, encode
+from imaginator.sandbox.restoring import Restoration
+from imaginator.sandbox.scanning import collect, look, lookup, scan
+from imaginator.sandbox.syscalls import (
+    CLONE_NEWNS,
+    MNT_DETACH,
+    MS_NODEV,
+    MS_NOSUID,
+    MS_REC,
+    MS_SLAVE,
+    die_with_parent,
+    mount,
+    unmount,
+    unshare,
+)
+
+TYPE_CHECKING = False  # importing typing would take as long as starting Python does
+if TYPE_CHECKING:
+    from typing import Any
+
+    from imaginator.sandbox.scanning import Inode
+
+OVERLAY_OPTIONS = b"index=on,metacopy=off,redirect_dir=off,volatile"
+
+
+class Holder:
+    """The tree and its operations: a method a request, named like it."""
+
+    def __init__(self, directory: bytes, lowers: list[bytes]) -> None:
+        self._directory = directory
+        self._lowers = lowers
+        self._upper = os.path.join(directory, b"upper")
+        self._merged = os.path.join(directory, b"merged") if lowers else self._upper
+        self._mounted = False
+        if lowers:
+            self._mount()
+        self._root = Root(self._merged)
+        self._restoration: Restoration | None = None
+
+    def _mount(self) -> None:
+        work = os.path.join(self._directory, b"work")
+        # mount(2) takes a page of options: names relative to the layers' folder make a long chain fit into it.
+        layers = os.path.dirname(self._lowers[0])
+        os.chdir(layers)
+        lowers = b":".join(_escaped(os.path.relpath(lower, layers)) for lower in self._lowers)
+        options = b"lowerdir=%b,upperdir=%b,workdir=%b,%b" % (
+            lowers,
+            _escaped(self._upper),
+            _escaped(work),
+            OVERLAY_OPTIONS,
+        )
+        # A fresh upper's root covers the source's: it must be the same directory to begin with.
+        copy_metadata(self._lowers[0], self._upper)
+        mount(b"overlay", self._merged, b"overlay", MS_NODEV | MS_NOSUID, options)
+        self._mounted = True
+        os.chdir("/")
+
+    def read(self, path: bytes, limit: int) -> bytes | None:
+        """At most ``limit`` bytes of a file, links followed; None where there is no file."""
+        try:
+            descriptor = self._root.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        try:
+            return read_all(descriptor, limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        finally:
+            os.close(descriptor)
+
+    def write(self, path: bytes, data: bytes, mode: int) -> None:
+        """Write a file through the image's links; a new one gets ``mode``."""
+        self._root.make_directories(os.path.dirname(path))
+        descriptor = self._open_for_writing(path, mode)
+        try:
+            write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def _open_for_writing(self, path: bytes, mode: int) -> int:
+        try:
+            return self._root.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            # A dangling link, or nothing: what a program that opens it would not find is replaced.
+            self._root.remove(path)
+            with self._root.parent(path) as (directory, name):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+            os.fchmod(descriptor, mode)
+            return descriptor
+
+    def stat(self, path: bytes) -> Inode | None:
+        """The inode at a path, not following a link at its end."""
+        if path == b"/":
+            return look(self._merged)[0]
+        try:
+            with self._root.parent(path) as (directory, name):
+                return look(b"/proc/self/fd/%d/%b" % (directory, name))[0]
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def remove(self, paths: list[bytes]) -> None:
+        """Remove paths with what is below them."""
+        for path in paths:
+            self._root.remove(path)
+
+    def copy_in(self, source: bytes, target: bytes) -> None:
+        """Copy a directory of the host over the tree."""
+        copy_tree(self._root, source, target)
+
+    def append_in(self, source: bytes) -> list[bytes]:
+        """Append a directory's files to the tree's; the links that were skipped."""
+        return append_tree(self._root, source)
+
+    def copy_flat(self, source: bytes, target: bytes, mode: int) -> list[bytes]:
+        """Copy the files of one directory."""
+        return copy_flat(self._root, source, target, mode)
+
+    def make_mount_points(self, paths: list[bytes]) -> list[bytes]:
+        """Make directories where nothing is; those that were made, parents first."""
+        made = []
+        for path in paths:
+            for parent in _with_parents(path):
+                if self._root.status(parent) is None:
+                    self._root.make_directories(parent)
+                    made.append(parent)
+        return made
+
+    def remove_mount_points(self, paths: list[bytes]) -> None:
+        """Remove directories again where they are empty."""
+        for path in reversed(paths):
+            try:
+                with self._root.parent(path) as (directory, name):
+                    os.rmdir(name, dir_fd=directory)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise
+
+    def executables(self, path: bytes) -> list[bytes]:
+        """The regular files below a directory whose owner may execute them, links not followed."""
+        status = self._root.status(path)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            return []
+        found = []
+        for child in self._below(path):
+            status = os.lstat(self._merged + child)
+            if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IXUSR:
+                found.append(child)
+        return found
+
+    def paths(self) -> Iterator[bytes]:
+        """Every path of the tree but the root."""
+        return self._below(b"/")
+
+    def _below(self, path: bytes) -> Iterator[bytes]:
+        with os.scandir(self._merged + path) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        for name, is_directory in names:
+            child = os.path.join(path, name)
+            yield child
+            if is_directory:
+                yield from self._below(child)
+
+    def scan(self) -> Iterator[Any]:
+        """What the upper says."""
+        return scan(self._upper, self._merged)
+
+    def lookup(self, paths: list[bytes]) -> Iterator[Any]:
+        """Paths as the merged tree has them."""
+        return lookup(paths, self._merged)
+
+    def collect(self, paths: list[bytes], objects: bytes) -> Iterator[Any]:
+        """Hash files and store their content."""
+        return collect(paths, self._merged, objects)
+
+    def finish(self, touches: tuple[Any, ...]) -> None:
+        """Unmount the overlay and make the upper equal to the image."""
+        absent, groups, empty, times = touches
+        self._root.close()
+        if self._mounted:
+            unmount(self._merged, MNT_DETACH)
+            self._mounted = False
+        upper = Upper(self._upper, self._lowers)
+        for path in absent:
+            upper.make_absent(path)
+        for names in groups:
+            upper.complete(names)
+        for path in empty:
+            upper.make_empty(path)
+        for path, mtime in times:
+            upper.set_time(path, mtime)
+        upper.settle()
+        # Its index holds another link of each file of a hard-link group that was copied up.
+        remove_path(os.path.join(self._directory, b"work"))
+
+    def restore(self, entries: list[Any], objects: bytes) -> None:
+        """Make some paths of an empty tree from their metadata and objects."""
+        if self._restoration is None:
+            self._restoration = Restoration(self._upper, objects)
+        self._restoration.add(entries)
+
+    def restored(self) -> None:
+        """All paths are there."""
+        if self._restoration is not None:
+            self._restoration.settle()
+            self._restoration = None
+
+
+def _escaped(path: bytes) -> bytes:
+    """A path as overlayfs' options want it."""
+    return path.replace(b"\\", b"\\\\").replace(b":", b"\\:").replace(b",", b"\\,")
+
+
+def _with_parents(path: bytes) -> list[bytes]:
+    parts = path.strip(b"/").split(b"/")
+    return [b"/" + b"/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _answer(holder: Holder, operation: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """The frames of one answer."""
+    try:
+        result = getattr(holder, operation)(*arguments)
+        if isinstance(result, Iterator):
+            for part in _parts(result):
+                yield "part", part
+            result = None
+        yield "done", result
+    except NotCopyable as error:
+        yield "error", str(error)
+    except OSError as error:
+        yield "error", _sentence(error)
+
+
+def _sentence(error: OSError) -> str:
+    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _parts(items: Iterable[Any]) -> Iterator[list[Any]]:
+    part = []
+    for item in items:
+        part.append(item)
+        if len(part) == PART:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _serve(holder: Holder) -> None:
+    requests = Decoder()
+    while data := os.read(0, 1 << 16):
+        for operation, arguments in requests.feed(data):
+            for frame in _answer(holder, operation, arguments):
+                write_all(1, encode(frame))
+
+
+def main(parent: str, directory: str, *lowers: str) -> None:
+    """Serve until standard input ends; the first answer tells that the tree is there, or why not."""
+    die_with_parent(int(parent))
+    os.umask(0)
+    try:
+        unshare(CLONE_NEWNS)
+        mount(b"none", b"/", b"", MS_SLAVE | MS_REC)
+        holder = Holder(os.fsencode(directory), [os.fsencode(lower) for lower in lowers])
+    except OSError as error:
+        write_all(1, encode(("error", _sentence(error))))
+        sys.exit(1)
+    write_all(1, encode(("done", None)))
+    _serve(holder)

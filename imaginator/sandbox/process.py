@@ -1,0 +1,244 @@
+"""One command in a session of its own: started, drained, waited for, stopped. Everything that runs is started here.
+
+A command is prefixed with ``setpriv --pdeathsig KILL``, so that it dies with the daemon, and ``setsid``, which makes
+its process id that of its session and group whichever way Twisted starts it (posix_spawn or fork); both execute in
+place. Its standard input is at end of file; standard output and error are one pipe, hence one ordered stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorProcess, IReactorTime
+from twisted.internet.process import ProcessReader
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from imaginator.model.errors import BuildFailed, TimedOut
+
+Output = Callable[[bytes], None]
+
+PREFIX = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/setsid")
+
+DRAIN = 3.0
+"""Seconds for which output is awaited after a command's end: a grandchild may keep the pipe open for ever."""
+
+GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+LAST_LINES = 20
+"""How many of a failed command's last lines an error shows."""
+
+
+class Reactor(IReactorTime, IReactorProcess, IReactorFDSet):
+    """What commands need of a reactor."""
+
+
+class Exit(NamedTuple):
+    """How a command ended: an exit status or a signal's number; ``reason`` says why we ended it, where we did."""
+
+    code: int | None
+    signal: int | None = None
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself and well."""
+        return self.code == 0 and not self.reason
+
+    def describe(self) -> str:
+        """For people: ``exit status 3``, ``killed by SIGSEGV``, ``stopped: cancelled``."""
+        if self.reason:
+            return f"stopped: {self.reason}"
+        if self.signal is not None:
+            return f"killed by {signal.Signals(self.signal).name}"
+        return f"exit status {self.code}"
+
+
+class Child:
+    """A running command. ``wait`` may be cancelled freely: only ``stop`` ends the command."""
+
+    def __init__(self, reactor: Reactor, output: Output) -> None:
+        self._reactor = reactor
+        self._output = output
+        self._waiters: list[Deferred[Exit]] = []
+        self._timer: IDelayedCall | None = None
+        self._ended: Exit | None = None
+        self._exit: Exit | None = None
+        self._reason = ""
+        self._reader: ProcessReader | None = None
+        self.pid = 0
+
+    def start(self, argv: Sequence[str], environment: Mapping[str, str], directory: str) -> None:
+        """Start ``argv``, whose program is a path."""
+        empty, nothing = os.pipe()
+        os.close(nothing)
+        source, sink = os.pipe()
+        os.set_blocking(source, False)
+        try:
+            transport = self._reactor.spawnProcess(
+                _Forwarder(self),
+                argv[0],
+                list(argv),
+                dict(environment),
+                directory,
+                childFDs={0: empty, 1: sink, 2: sink},
+            )
+        except BaseException:
+            os.close(source)
+            raise
+        finally:
+            os.close(empty)
+            os.close(sink)
+        self.pid = transport.pid
+        self._reader = ProcessReader(self._reactor, self, 1, source)
+
+    def wait(self) -> Deferred[Exit]:
+        """Fires with how the command ended, when its output has been handed on."""
+        waiter: Deferred[Exit] = Deferred(self._forget)
+        if self._exit is None:
+            self._waiters.append(waiter)
+        else:
+            waiter.callback(self._exit)
+        return waiter
+
+    def _forget(self, waiter: Deferred[Exit]) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def stop(self, reason: str) -> Deferred[Exit]:
+        """End the command: SIGTERM to its group, SIGKILL after a grace period; fires as `wait` does."""
+        if self._ended is None and not self._reason:
+            self._reason = reason
+            self._signal(signal.SIGTERM)
+            self._timer = self._reactor.callLater(GRACE, self._signal, signal.SIGKILL)
+        return self.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            # It has not become a session of its own yet, or is gone: the first is told by its process id alone.
+            if self._ended is None:
+                os.kill(self.pid, number)
+
+    def childDataReceived(self, _descriptor: int, data: bytes) -> None:  # noqa: N802
+        """Some output."""
+        self._output(data)
+
+    def childConnectionLost(self, _descriptor: int, _reason: Failure) -> None:  # noqa: N802
+        """The end of the output."""
+        self._reader = None
+        self._settle()
+
+    def exited(self, reason: Failure) -> None:
+        """The command itself has ended; what it started in its session ends now too."""
+        self._cancel_timer()
+        self._ended = _exit(reason, self._reason)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if self._reader is not None:
+            self._timer = self._reactor.callLater(DRAIN, self._reader.loseConnection)
+        self._settle()
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _settle(self) -> None:
+        if self._ended is None or self._reader is not None:
+            return
+        self._cancel_timer()
+        self._exit = self._ended
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(self._exit)
+
+
+def _exit(end: Failure, reason: str) -> Exit:
+    if end.check(ProcessDone):
+        return Exit(0, None, reason)
+    ended = end.value
+    assert isinstance(ended, ProcessTerminated), ended
+    return Exit(ended.exitCode, ended.signal, reason)
+
+
+class _Forwarder(ProcessProtocol):
+    """Tells a child of its process' end, and nothing else."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        self._child.exited(reason)
+
+
+def spawn(
+    reactor: Reactor, argv: Sequence[str], environment: Mapping[str, str], *, output: Output, directory: str = "/"
+) -> Child:
+    """Start a command of the host; raises `BuildFailed` where ``environment``'s PATH has no such program."""
+    program = shutil.which(argv[0], path=environment.get("PATH", os.defpath))
+    if program is None:
+        raise BuildFailed(f"program not found: {argv[0]}")
+    child = Child(reactor, output)
+    child.start([*PREFIX, program, *argv[1:]], environment, directory)
+    return child
+
+
+async def finish(child: Child, *, timeout: float | None = None) -> Exit:
+    """Wait for a command's end, for ``timeout`` seconds at most.
+
+    Raises `TimedOut` past that; when it or cancellation comes, the command has ended before this raises.
+    """
+    waiting = child.wait()
+    if timeout is not None:
+        waiting.addTimeout(timeout, child._reactor)
+    try:
+        return await waiting
+    except CancelledError:
+        await child.stop("cancelled")
+        raise
+    except Exception as error:
+        await child.stop(f"not finished after {timeout:g} s")
+        raise TimedOut(f"not finished after {timeout:g} s") from error
+
+
+class Tail:
+    """Keeps the last lines of an output for an error's sentence, and hands all of it on."""
+
+    def __init__(self, output: Output | None = None, limit: int = 8192) -> None:
+        self._output = output
+        self._limit = limit
+        self._data = b""
+
+    def __call__(self, data: bytes) -> None:
+        """Take some output."""
+        self._data = (self._data + data)[-self._limit :]
+        if self._output is not None:
+            self._output(data)
+
+    def text(self) -> str:
+        """The last lines."""
+        lines = self._data.decode(errors="replace").strip().splitlines()
+        return "\n".join(lines[-LAST_LINES:])
+
+
+async def capture(
+    reactor: Reactor, argv: Sequence[str], environment: Mapping[str, str], *, timeout: float, directory: str = "/"
+) -> bytes:
+    """The whole output of a host command; raises `BuildFailed` with its last lines when it fails."""
+    parts: list[bytes] = []
+    tail = Tail(parts.append)
+    child = spawn(reactor, argv, environment, output=tail, directory=directory)
+    ended = await finish(child, timeout=timeout)
+    if not ended.ok:
+        raise BuildFailed(f"{argv[0]}: {ended.describe()}: {tail.text()}")
+    return b"".join(parts)

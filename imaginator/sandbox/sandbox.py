@@ -1,0 +1,132 @@
+"""One build's sandbox: a tree, and the commands that run in it.
+
+Opened once per build. The user namespace and what goes with it will be a matter of the profile, of the holder and of
+the launcher; nothing outside this room knows how a command is confined.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from twisted.internet.defer import gatherResults
+
+from imaginator.sandbox.channel import Channel, helper
+from imaginator.sandbox.limits import ControlGroups, Limits
+from imaginator.sandbox.process import Child, Output, Reactor
+from imaginator.sandbox.tree import Tree
+
+
+class Profile(Enum):
+    """What commands see: the host, as the operator's own bootstrap commands need it, or the tree alone."""
+
+    BOOTSTRAP = "bootstrap"
+    MANIFEST = "manifest"
+
+
+class Workspace(NamedTuple):
+    """Where a tree is made: a directory, and the layers beneath, topmost first; without them ``upper`` is it."""
+
+    directory: Path
+    lowers: tuple[Path, ...] = ()
+
+    @property
+    def upper(self) -> Path:
+        """What the build writes; it becomes the image's layer."""
+        return self.directory / "upper"
+
+    @property
+    def tree(self) -> Path:
+        """The tree as commands see it; over layers, in the holder's mount namespace only."""
+        return self.directory / "merged" if self.lowers else self.upper
+
+    def make(self) -> None:
+        """Make the directories that are missing."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.upper.exists():
+            self.upper.mkdir()
+            self.upper.chmod(0o755)
+        for name in ("scratch", "work", "merged") if self.lowers else ("scratch",):
+            (self.directory / name).mkdir(exist_ok=True)
+
+
+class Bind(NamedTuple):
+    """A directory of the host that commands see at ``target``."""
+
+    source: Path
+    target: bytes
+    writable: bool = False
+
+
+class Sandbox:
+    """An open sandbox; ``close`` ends everything in it."""
+
+    def __init__(self, reactor: Reactor, workspace: Workspace, profile: Profile, binds: Sequence[Bind]) -> None:
+        self._reactor = reactor
+        self._workspace = workspace
+        self._profile = profile
+        self._binds = binds
+        self._channel = Channel()
+        self._groups: ControlGroups | None = None
+        self._running: set[Child] = set()
+        self.tree = Tree(self._channel)
+
+    @classmethod
+    async def open(
+        cls,
+        reactor: Reactor,
+        workspace: Workspace,
+        profile: Profile,
+        limits: Limits,
+        binds: Sequence[Bind] = (),
+    ) -> Self:
+        """Make the workspace's directories and its tree; raises `BuildFailed` where that fails."""
+        sandbox = cls(reactor, workspace, profile, binds)
+        workspace.make()
+        arguments = [str(workspace.directory), *map(str, workspace.lowers)]
+        await sandbox._channel.open(reactor, arguments)
+        sandbox._groups = ControlGroups(workspace.directory.name, limits)
+        return sandbox
+
+    def run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        network: bool,
+        output: Output,
+        mounts: bool = True,
+        discard: bool = False,
+    ) -> Child:
+        """Start a command, as root and with ``environment`` alone.
+
+        Without ``network`` it has a loopback of its own and nothing else; without ``mounts`` it sees neither ``/proc``
+        nor ``/sys`` nor bind mounts. With ``discard`` whatever it writes to the tree is forgotten when it ends.
+        """
+        flags = {
+            "--host": self._profile is Profile.BOOTSTRAP,
+            "--network": network,
+            "--mounts": mounts,
+            "--discard": discard,
+        }
+        words = [str(self._channel.pid), str(self._workspace.tree), *(flag for flag, on in flags.items() if on)]
+        for bind in self._binds:
+            words += ["--bind-writable" if bind.writable else "--bind", str(bind.source), os.fsdecode(bind.target)]
+        for entrance in self._groups.entrances if self._groups else ():
+            words += ["--group", entrance]
+        child = Child(self._reactor, output)
+        child.start([*helper("enter", [*words, "--"]), *argv], environment, "/")
+        self._running.add(child)
+        child.wait().addBoth(lambda _: self._running.discard(child))
+        return child
+
+    async def close(self) -> None:
+        """End what runs, then the holder with its mounts; nothing is left when this returns."""
+        await gatherResults([child.stop("the build ended") for child in list(self._running)])
+        await self._channel.close()
+        groups, self._groups = self._groups, None
+        if groups is not None:
+            groups.close()

@@ -1,0 +1,232 @@
+"""Reading a tree: what its upper says, and the content of its files. Standard library only (see `holder`).
+
+The upper of an overlay tells which paths changed; what they are now is read from the merged tree, where inode numbers
+are those of the whole file even when a hard-link group was copied up under one name only (``index=on``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from imaginator.sandbox.beneath import write_all
+from imaginator.sandbox.syscalls import sync_file_system
+
+TYPE_CHECKING = False  # importing typing would take as long as starting Python does
+if TYPE_CHECKING:
+    from typing import Any
+
+    Inode = tuple[Any, ...]
+    """The fields of `imaginator.model.tree.Inode` in their order; marshal knows no classes."""
+    Change = tuple[bytes, Inode | None, bool, int]
+    """The fields of `imaginator.model.changes.Change` in their order."""
+
+OPAQUE = "trusted.overlay.opaque"
+OVERLAY_ATTRIBUTES = "trusted.overlay."
+
+_KINDS = {
+    stat.S_IFDIR: "d",
+    stat.S_IFREG: "f",
+    stat.S_IFLNK: "l",
+    stat.S_IFCHR: "c",
+    stat.S_IFBLK: "b",
+    stat.S_IFIFO: "p",
+}
+_WHOLE = 8 << 20
+"""Files up to this size are read whole, so that content which is known is not written a second time."""
+_FEW = 100
+"""Up to so many new objects are synced one by one; more, and the whole file system is cheaper."""
+
+
+def scan(upper: bytes, merged: bytes) -> Iterator[Change]:
+    """Every path that the upper speaks of, parents first, siblings bytewise; for a plain tree both are one."""
+    yield _change(b"/", upper, merged)
+    yield from _scan_directory(b"/", upper, merged)
+
+
+def _scan_directory(path: bytes, upper: bytes, merged: bytes) -> Iterator[Change]:
+    with os.scandir(upper + path) as entries:
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_directory in names:
+        child = os.path.join(path, name)
+        yield _change(child, upper, merged)
+        if is_directory:
+            yield from _scan_directory(child, upper, merged)
+
+
+def _change(path: bytes, upper: bytes, merged: bytes) -> Change:
+    status = os.lstat(upper + path)
+    if is_whiteout(status):
+        return path, None, False, 0
+    opaque = upper != merged and stat.S_ISDIR(status.st_mode) and _is_opaque(upper + path)
+    inode, number = look(merged + path)
+    return path, inode, opaque, number
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether an upper's inode says that a name is gone."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _is_opaque(path: bytes) -> bool:
+    try:
+        return os.getxattr(path, OPAQUE, follow_symlinks=False) == b"y"
+    except OSError:
+        return False
+
+
+def lookup(paths: Iterable[bytes], merged: bytes) -> Iterator[Change]:
+    """The given paths as the merged tree has them."""
+    for path in paths:
+        try:
+            inode, number = look(merged + path)
+        except (FileNotFoundError, NotADirectoryError):
+            inode, number = None, 0
+        yield path, inode, False, number
+
+
+def look(path: bytes) -> tuple[Inode | None, int]:
+    """The inode at a path of the host, None for a socket, and its number where it has several links."""
+    status = os.lstat(path)
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None, 0
+    inode = (
+        kind,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_mtime_ns,
+        status.st_size if kind == "f" else 0,
+        b"",
+        os.readlink(path) if kind == "l" else b"",
+        status.st_rdev if kind in "cb" else 0,
+        _attributes(path),
+    )
+    return inode, status.st_ino if kind != "d" and status.st_nlink > 1 else 0
+
+
+def _attributes(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    names = sorted(name for name in os.listxattr(path, follow_symlinks=False))
+    return tuple(
+        (os.fsencode(name), os.getxattr(path, name, follow_symlinks=False))
+        for name in names
+        if not name.startswith(OVERLAY_ATTRIBUTES)
+    )
+
+
+def collect(paths: Iterable[bytes], merged: bytes, objects: bytes) -> Iterator[tuple[bytes, bytes, int, bool]]:
+    """Hash each file and store its content in ``objects``, reading it once: path, digest, size, whether it was new.
+
+    What is new is on disk when this ends.
+    """
+    fresh: list[bytes] = []
+    os.makedirs(objects, mode=0o700, exist_ok=True)
+    for path in paths:
+        descriptor = os.open(merged + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            digest, size, target = _store(descriptor, objects)
+        finally:
+            os.close(descriptor)
+        if target:
+            fresh.append(target)
+        yield path, digest, size, bool(target)
+    _sync(fresh, objects)
+
+
+def _store(descriptor: int, objects: bytes) -> tuple[bytes, int, bytes]:
+    """The digest and size of an open file, and where its content now lies if it was new."""
+    size = os.fstat(descriptor).st_size
+    if size > _WHOLE:
+        return _store_large(descriptor, objects)
+    data = bytearray()
+    while block := os.read(descriptor, max(size - len(data), 0) + 1):
+        data += block
+    if not data:
+        return b"", 0, b""
+    digest = hashlib.sha512(data).digest()
+    target = object_path(objects, digest)
+    if _known(target):
+        return digest, len(data), b""
+    temporary = _temporary(objects)
+    _write(temporary, [data])
+    _keep(temporary, target)
+    return digest, len(data), target
+
+
+def _store_large(descriptor: int, objects: bytes) -> tuple[bytes, int, bytes]:
+    content = hashlib.sha512()
+    size = 0
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal size
+        while block := os.read(descriptor, 1 << 20):
+            content.update(block)
+            size += len(block)
+            yield block
+
+    temporary = _temporary(objects)
+    _write(temporary, blocks())
+    target = object_path(objects, content.digest())
+    if _known(target):
+        os.unlink(temporary)
+        return content.digest(), size, b""
+    _keep(temporary, target)
+    return content.digest(), size, target
+
+
+def object_path(objects: bytes, digest: bytes) -> bytes:
+    """Where the object with a digest lies: ``ab/cdef…``, so that no directory grows large."""
+    name = digest.hex().encode()
+    return os.path.join(objects, name[:2], name[2:])
+
+
+def _known(target: bytes) -> bool:
+    """Whether an object is there; if so its time says that it was wanted just now, which spares it from collection."""
+    try:
+        os.utime(target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _temporary(objects: bytes) -> bytes:
+    return os.path.join(objects, b".new-%d" % os.getpid())
+
+
+def _write(path: bytes, blocks: Iterable[bytes | bytearray]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o400)
+    try:
+        for block in blocks:
+            write_all(descriptor, bytes(block))
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _keep(temporary: bytes, target: bytes) -> None:
+    try:
+        os.rename(temporary, target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        os.rename(temporary, target)
+
+
+def _sync(fresh: list[bytes], objects: bytes) -> None:
+    if not fresh:
+        return
+    directories = {os.path.dirname(path) for path in fresh} | {objects}
+    paths = [*fresh, *directories] if len(fresh) <= _FEW else [objects]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if len(fresh) <= _FEW:
+                os.fsync(descriptor)
+            else:
+                sync_file_system(descriptor)
+        finally:
+            os.close(descriptor)

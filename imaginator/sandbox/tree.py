@@ -1,0 +1,116 @@
+"""A tree under construction, as the daemon sees it: every operation is asked of the holder, none touches a file here.
+
+Paths are absolute bytes as the image sees them. Every operation raises `BuildFailed` with one sentence when it fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from imaginator.model.changes import Change, Content, Touches
+from imaginator.model.tree import Inode, Kind
+from imaginator.sandbox.channel import Channel
+from imaginator.sandbox.frames import PART
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+class Tree:
+    """The operations on one tree; they are done one after the other, in the order in which they are asked for."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def read(self, path: bytes, limit: int) -> bytes | None:
+        """At most ``limit`` bytes of a regular file, links followed beneath the root; None where there is none."""
+        data: bytes | None = await self._channel.ask("read", path, limit)
+        return data
+
+    async def write(self, path: bytes, data: bytes, mode: int = 0o644) -> None:
+        """Write a file through the image's links; a new one belongs to root and has ``mode``, parents are made."""
+        await self._channel.ask("write", path, data, mode)
+
+    async def stat(self, path: bytes) -> Inode | None:
+        """The inode at a path, a link at its end not followed; None for nothing."""
+        fields = await self._channel.ask("stat", path)
+        return None if fields is None else _inode(fields)
+
+    async def remove(self, path: bytes) -> None:
+        """Remove a path with everything below it; nothing there is fine."""
+        await self.remove_all([path])
+
+    async def remove_all(self, paths: Sequence[bytes]) -> None:
+        """Remove several paths."""
+        await self._channel.ask("remove", list(paths))
+
+    async def copy_in(self, source: Path, target: bytes = b"/") -> None:
+        """Copy what is below a directory of the host over a directory of the tree; equal files stay untouched."""
+        await self._channel.ask("copy_in", os.fsencode(source), target)
+
+    async def append_in(self, source: Path) -> list[bytes]:
+        """Append each file below a directory to the tree's file at the same path; the links, which were skipped."""
+        skipped: list[bytes] = await self._channel.ask("append_in", os.fsencode(source))
+        return skipped
+
+    async def copy_flat(self, source: Path, target: bytes, mode: int) -> list[bytes]:
+        """Copy one directory's files, links followed and hidden names left out, with ``mode``; their names."""
+        names: list[bytes] = await self._channel.ask("copy_flat", os.fsencode(source), target, mode)
+        return names
+
+    async def make_mount_points(self, paths: Sequence[bytes]) -> list[bytes]:
+        """Make directories where nothing is; those that were made."""
+        made: list[bytes] = await self._channel.ask("make_mount_points", list(paths))
+        return made
+
+    async def remove_mount_points(self, made: Sequence[bytes]) -> None:
+        """Remove again what `make_mount_points` made, where it is still empty."""
+        await self._channel.ask("remove_mount_points", list(made))
+
+    async def executables(self, path: bytes) -> list[bytes]:
+        """The regular files below a directory that their owner may execute, links not followed."""
+        found: list[bytes] = await self._channel.ask("executables", path)
+        return found
+
+    async def paths(self) -> list[bytes]:
+        """Every path but the root, parents first."""
+        return await self._channel.parts("paths", convert=bytes)
+
+    async def scan(self) -> list[Change]:
+        """What the upper says; of a plain tree, everything. Parents come first."""
+        return await self._channel.parts("scan", convert=_change)
+
+    async def lookup(self, paths: Iterable[bytes]) -> list[Change]:
+        """Paths as the merged tree has them."""
+        return await self._channel.parts("lookup", list(paths), convert=_change)
+
+    async def collect(self, paths: Sequence[bytes], objects: Path) -> list[Content]:
+        """Hash regular files and store what is new in ``objects``, on disk when this returns."""
+        return await self._channel.parts("collect", list(paths), os.fsencode(objects), convert=Content._make)
+
+    async def finish(self, touches: Touches) -> None:
+        """Take the overlay away and make the upper equal to its image; nothing but closing may follow."""
+        await self._channel.ask("finish", tuple(touches))
+
+    async def restore(self, entries: Sequence[tuple[bytes, Inode]], objects: Path) -> None:
+        """Fill an empty tree without lowers from metadata and objects; parents come first."""
+        for start in range(0, len(entries), PART):
+            batch = [(path, _fields(inode)) for path, inode in entries[start : start + PART]]
+            await self._channel.ask("restore", batch, os.fsencode(objects))
+        await self._channel.ask("restored")
+
+
+def _inode(fields: Sequence[Any]) -> Inode:
+    return Inode(_KINDS[fields[0]], *fields[1:])
+
+
+def _fields(inode: Inode) -> tuple[Any, ...]:
+    values = (getattr(inode, name) for name in Inode.__struct_fields__)
+    return tuple(value.value if isinstance(value, Kind) else value for value in values)
+
+
+def _change(fields: Sequence[Any]) -> Change:
+    path, inode, opaque, number = fields
+    return Change(path, None if inode is None else _inode(inode), opaque, number)

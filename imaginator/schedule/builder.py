@@ -1,0 +1,211 @@
+"""The one face of building that programs and people see; no request owns a build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, State
+from imaginator.model.errors import Cancelled, NotFound, NotPermitted
+from imaginator.model.identity import Caller
+from imaginator.model.names import new_build_id
+from imaginator.schedule.admission import check_expiry, check_permission
+from imaginator.schedule.logview import ArchivedLog, LogView
+from imaginator.schedule.queue import AUTOMATON
+from imaginator.schedule.runner import Runner, RunnerParts
+from imaginator.store.history import BuildQuery, History
+from imaginator.store.interface import ImageStore
+
+__all__ = ["Builder", "LogView", "Status"]
+
+SHUTDOWN = 8.0
+"""Seconds that running builds get to end cleanly when the daemon stops."""
+
+_AUTOMATON = Caller(AUTOMATON, full_access=True)
+
+_log = Logger()
+
+
+class Status(NamedTuple):
+    """What the status page shows; ``rpc_closed`` says why RPC is refused, empty where it is served."""
+
+    running: Sequence[BuildRecord]
+    queued: Sequence[BuildRecord]
+    failed: Sequence[BuildRecord]
+    good: Sequence[BuildRecord]
+    errors: Sequence[str]
+    streams: Sequence[str]
+    store: str
+    rpc_closed: str
+
+
+class Builder(Service):
+    """Builds images; ``store_line`` tells people which image store is used."""
+
+    def __init__(self, parts: RunnerParts, history: History, store_line: str) -> None:
+        self._parts = parts
+        self._history = history
+        self._queue = parts.queue
+        self._runner = Runner(parts)
+        self._store_line = store_line
+        self.rpc_closed = ""
+
+    async def load(self) -> None:
+        """Take up what an earlier daemon left; comes before the service starts."""
+        for path in self._parts.logs.iterdir():
+            path.unlink()
+        await self._queue.load()
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to build."""
+        super().startService()
+        self._runner.pump()
+
+    async def stopService(self) -> None:  # noqa: N802 - Twisted's name
+        """End running builds and keep them queued."""
+        super().stopService()
+        stopping = Deferred.fromCoroutine(self._runner.stop())
+        stopping.addTimeout(SHUTDOWN, self._parts.reactor)
+        stopping.addErrback(lambda failure: _log.failure("builds did not end in time", failure))
+        await stopping
+
+    def now(self) -> datetime:
+        """The time, as records have it."""
+        return self._runner.now()
+
+    @property
+    def store(self) -> ImageStore:
+        """The images."""
+        return self._parts.store
+
+    async def submit(self, request: BuildRequest, caller: Caller) -> BuildRecord:
+        """Queue a build, or join the queued one that is the same; written down when this returns.
+
+        Raises `NotFound`, `NotPermitted` or `Refused`.
+        """
+        definition = await self._parts.configuration.find(request.stream_name)
+        if definition is None:
+            raise NotFound(f"unknown stream: {request.stream_name}")
+        check_permission(request.stream_name, definition, caller)
+        check_expiry(request, caller, self._parts.limits)
+        known = self._queue.identical(request)
+        if known is not None:
+            return await self._join(known, request)
+        return await self._add(request, caller)
+
+    async def rebuild(self, request: BuildRequest) -> BuildRecord:
+        """Build for the daemon itself, and return the final record; joins any build whose image serves as well."""
+        record = self._queue.equivalent(request) or await self._add(request, _AUTOMATON)
+        return await self.wait(record.build_id)
+
+    async def _join(self, known: BuildRecord, request: BuildRequest) -> BuildRecord:
+        """The queued build, whose image now lives for the longer of both times."""
+        longer = max(known.request.expires_in, request.expires_in)
+        if longer == known.request.expires_in:
+            return known
+        joined = msgspec.structs.replace(known.request, expires_in=longer)
+        return await self._queue.change(known, request=joined)
+
+    async def _add(self, request: BuildRequest, caller: Caller) -> BuildRecord:
+        now = self.now()
+        record = BuildRecord(
+            build_id=new_build_id(now),
+            request=request,
+            requester=caller.user,
+            submitted_at=now,
+            privileged=caller.full_access,
+        )
+        await self._queue.add(record)
+        self._parts.reactor.callLater(0, self._runner.pump)
+        return record
+
+    async def wait(self, build_id: str) -> BuildRecord:
+        """A build's record in its final state; raises `NotFound`."""
+        if self._queue.get(build_id) is not None:
+            return await self._runner.wait(build_id)
+        return await self.get(build_id)
+
+    async def get(self, build_id: str) -> BuildRecord:
+        """A build's record as it is now; raises `NotFound`."""
+        return self._queue.get(build_id) or await self._history.get(build_id)
+
+    async def builds(self, query: BuildQuery) -> list[BuildRecord]:
+        """The builds that are asked for, newest first, each as it is now."""
+        return [self._queue.get(record.build_id) or record for record in await self._history.list(query)]
+
+    async def cancel(self, build_id: str, caller: Caller) -> BuildRecord:
+        """End a build, and return when it has ended; one that has ended before stays as it is.
+
+        Raises `NotFound`, and `NotPermitted` for anybody but its requester and callers with full access.
+        """
+        record = await self.get(build_id)
+        if not caller.full_access and caller.user != record.requester:
+            raise NotPermitted(f"no permission to cancel: {build_id}")
+        if record.state.final:
+            return record
+        reason = Cancelled(f"cancelled by {caller.user}")
+        running = self._runner.running(build_id)
+        if running is None:
+            return await self._withdraw(record, reason)
+        waiting = self._runner.wait(build_id)
+        running.interrupt(reason)
+        return await waiting
+
+    async def _withdraw(self, record: BuildRecord, reason: Cancelled) -> BuildRecord:
+        """Take a build out of the queue."""
+        failure = BuildFailure(reason.code, reason.kind, str(reason))
+        ended = await self._queue.change(record, state=State.CANCELLED, finished_at=self.now(), failure=failure)
+        self._runner.tell(ended)
+        return ended
+
+    async def log(self, name: str) -> LogView:
+        """The log of a build, named by its id or its image; raises `NotFound`, for a build too that has not begun."""
+        record = await self._history.of_image(name) if "/" in name else await self.get(name)
+        if record is None:
+            raise NotFound(f"no build log of: {name}")
+        return self._log_of(record)
+
+    async def current_log(self, stream: str) -> LogView:
+        """The log of a stream's running build; raises `NotFound`."""
+        for record in self._queue.select(State.RUNNING, State.WAITING):
+            if record.request.stream_name == stream:
+                return self._log_of(record)
+        raise NotFound(f"no build is running of: {stream}")
+
+    async def last_log(self, stream: str) -> LogView:
+        """The log of a stream's last build that has ended; raises `NotFound`."""
+        ended = tuple(state for state in State if state.final)
+        for record in await self._history.list(BuildQuery(stream_name=stream, states=ended)):
+            if record.request.stream_name == stream and record.attempt:
+                return self._log_of(record)
+        raise NotFound(f"no build has ended of: {stream}")
+
+    def _log_of(self, record: BuildRecord) -> LogView:
+        running = self._runner.running(record.build_id)
+        if running is not None:
+            return running.log
+        try:
+            return ArchivedLog(self._parts.archive.path_of(record))
+        except FileNotFoundError:
+            state = "is not kept any more" if record.state.final else "has not begun"
+            raise NotFound(f"the log of build {record.build_id} {state}") from None
+
+    def status(self) -> Status:
+        """What the status page shows."""
+        configuration = self._parts.configuration
+        return Status(
+            running=self._queue.select(State.RUNNING, State.WAITING),
+            queued=self._queue.select(State.QUEUED),
+            failed=list(self._queue.failed),
+            good=list(self._queue.good),
+            errors=[configuration.redact(error) for error in configuration.errors],
+            streams=configuration.names,
+            store=self._store_line,
+            rpc_closed=self.rpc_closed,
+        )

@@ -1,0 +1,195 @@
+"""What is configured: the main configuration, the image streams, the secret variables; watched, last good kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from imaginator.build.environment import shown_secrets
+from imaginator.build.fetch import Fetcher
+from imaginator.model.errors import ConfigurationError
+from imaginator.model.redaction import SHORTEST_SECRET, Redactor
+from imaginator.model.settings import BootstrapStream, Settings, decode_settings
+from imaginator.model.streams import Stream, Streams, decode_streams
+from imaginator.model.variables import expand, parse_variables_file
+from imaginator.schedule.document import Document
+from imaginator.store.workers import Workers
+
+LOCAL_INTERVAL = 1.0
+"""Seconds between two looks at local files; those of a server are asked for every check interval."""
+
+_NO_SETTINGS = Settings()
+_NO_STREAMS = Streams({}, {})
+_log = Logger()
+
+
+class ConfigurationParts(NamedTuple):
+    """What a configuration is made from; ``variables`` is the file of secret variables, None for none."""
+
+    reactor: IReactorTime
+    fetcher: Fetcher
+    workers: Workers
+    state_dir: Path
+    url: str
+    variables: Path | None
+    arch: str
+
+
+class Configuration(Service):
+    """The configuration in force. `load` comes first; the service watches the files from its start on."""
+
+    def __init__(self, parts: ConfigurationParts) -> None:
+        self._parts = parts
+        self._turn = DeferredLock()
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = parts.reactor
+        self._server_turn = 0.0
+        self._redactor = Redactor({})
+        self.arch = parts.arch
+        folder = parts.state_dir / "configuration"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._settings = Document(parts.fetcher, parts.workers, folder / "settings.json", self._decode_settings)
+        self._streams = Document(parts.fetcher, parts.workers, folder / "streams.json", self._decode_streams)
+        self._variables = Document(parts.fetcher, parts.workers, None, self._decode_variables)
+
+    async def load(self) -> None:
+        """Read everything once; raises `ConfigurationError` where there is no main configuration to work with."""
+        await self._refresh(everything=True)
+        if self._settings.value is None:
+            raise ConfigurationError(*self._settings.error.split(": ", 1))
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to watch."""
+        super().startService()
+        self._loop.start(LOCAL_INTERVAL, now=False)
+
+    async def stopService(self) -> None:  # noqa: N802 - Twisted's name
+        """Stop watching, and wait for a look that is under way."""
+        super().stopService()
+        if self._loop.running:
+            self._loop.stop()
+        await self._turn.run(lambda: None)
+
+    @property
+    def settings(self) -> Settings:
+        """The main configuration."""
+        return self._settings.value or _NO_SETTINGS
+
+    @property
+    def streams(self) -> Streams:
+        """The image streams."""
+        return self._streams.value or _NO_STREAMS
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The variables of the variables file."""
+        return self._variables.value or {}
+
+    @property
+    def redactor(self) -> Redactor:
+        """Replaces the secrets that are known now."""
+        return self._redactor
+
+    def redact(self, text: str) -> str:
+        """``text`` without the secrets that are known now."""
+        return self._redactor.text(text)
+
+    @property
+    def errors(self) -> list[str]:
+        """What is wrong with the latest version of each file, for people."""
+        return [document.error for document in (self._variables, self._settings, self._streams) if document.error]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all streams that are named, sorted."""
+        return sorted({*self.settings.bootstrap_streams, *self.streams.named})
+
+    async def find(self, name: str) -> BootstrapStream | Stream | None:
+        """The definition of a stream; an unknown name makes everything be read again first."""
+        found = self._find(name)
+        if found is None:
+            await self._refresh(everything=True)
+            found = self._find(name)
+        return found
+
+    def _find(self, name: str) -> BootstrapStream | Stream | None:
+        return self.settings.bootstrap_streams.get(name) or self.streams.find(name)
+
+    def reload(self) -> Deferred[None]:
+        """Read everything again, now."""
+        return Deferred.fromCoroutine(self._refresh(everything=True))
+
+    async def _look(self) -> None:
+        """One turn of the watch; whatever happens, the watch goes on."""
+        now = self._parts.reactor.seconds()
+        everything = now >= self._server_turn
+        if everything:
+            self._server_turn = now + max(self.settings.image_streams_check_interval, LOCAL_INTERVAL)
+        try:
+            await self._refresh(everything)
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("looking at the configuration")
+
+    async def _refresh(self, everything: bool) -> None:
+        """Fetch what has changed; files of servers only if ``everything``."""
+        await self._turn.acquire()
+        try:
+            before = self.errors
+            if self._parts.variables:
+                path = str(self._parts.variables)
+                if await self._variables.refresh(path, path):
+                    self._redactor = Redactor(self.secrets)
+            if everything or _is_local(self._parts.url):
+                await self._settings.refresh(self._parts.url, self._parts.url)
+            url = self.settings.image_streams_url
+            if url and (everything or _is_local(url)):
+                await self._streams.refresh(self._expanded(self.secrets), self._shown_streams_url())
+            self._tell(before)
+        finally:
+            self._turn.release()
+
+    def _tell(self, before: list[str]) -> None:
+        for error in self.errors:
+            if error not in before:
+                _log.error("configuration: {error}", error=error)
+        if before and not self.errors:
+            _log.info("configuration: mended")
+
+    def _expanded(self, secrets: dict[str, str]) -> str:
+        return expand(self.settings.image_streams_url, {**secrets, "ARCH": self.arch})
+
+    def _shown_streams_url(self) -> str:
+        return self._expanded(shown_secrets(self.secrets))
+
+    def _decode_settings(self, data: bytes) -> Settings:
+        return decode_settings(data, self._parts.url, self.arch, _warn)
+
+    def _decode_streams(self, data: bytes) -> Streams:
+        return decode_streams(data, self._shown_streams_url(), self.arch, _warn)
+
+    def _decode_variables(self, data: bytes) -> dict[str, str]:
+        variables = parse_variables_file(data, str(self._parts.variables))
+        for name in _short(variables):
+            _warn(f"{self._parts.variables}: {name} is shorter than {SHORTEST_SECRET} characters: it is not redacted")
+        return variables
+
+
+def _short(variables: dict[str, str]) -> Iterator[str]:
+    return (name for name, value in variables.items() if len(value) < SHORTEST_SECRET)
+
+
+def _warn(sentence: str) -> None:
+    _log.warn("{sentence}", sentence=sentence)
+
+
+def _is_local(url: str) -> bool:
+    return url.startswith(("/", "file:"))

@@ -1,0 +1,268 @@
+"""Runs queued builds, as many at a time as may be, and sees each to its end.
+
+A build holds a *slot* while it works, and none while it waits for its source image to be built. However a build ends,
+its log goes to the archive, its record is final on disk, and only then its waiters are told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.logger import Logger
+
+from imaginator.build.buildlog import BuildLog
+from imaginator.build.engine import Engine
+from imaginator.build.job import Job, SourceWish
+from imaginator.model.build import BuildFailure, BuildRecord, Stage, State
+from imaginator.model.durations import format_duration
+from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, TimedOut
+from imaginator.model.image import Image
+from imaginator.model.settings import BootstrapStream, PackagerType
+from imaginator.model.streams import Stream
+from imaginator.sandbox.limits import Limits
+from imaginator.sandbox.process import Reactor
+from imaginator.schedule.admission import BuildLimits
+from imaginator.schedule.configuration import Configuration
+from imaginator.schedule.queue import Queue, startable
+from imaginator.schedule.sources import SourceFinder
+from imaginator.store.interface import ImageStore
+from imaginator.store.logs import LogArchive
+
+_log = Logger()
+
+
+class RunnerParts(NamedTuple):
+    """What runs builds. ``logs`` is the folder of the logs that still grow."""
+
+    reactor: Reactor
+    engine: Engine
+    store: ImageStore
+    configuration: Configuration
+    queue: Queue
+    archive: LogArchive
+    logs: Path
+    limits: BuildLimits
+    sandbox_limits: Limits
+
+
+class Progress:
+    """A build's monitor: its log, and its stage in the queue."""
+
+    def __init__(self, queue: Queue, build_id: str, log: BuildLog) -> None:
+        self._queue = queue
+        self._build_id = build_id
+        self._log = log
+
+    def stage(self, stage: Stage) -> None:
+        """A stage begins."""
+        self._log.stage(stage)
+        self._queue.touch(self._build_id, stage=stage, stages=self._log.stages)
+
+    def log(self, data: bytes) -> None:
+        """Output of a command."""
+        self._log.log(data)
+
+    def note(self, text: str) -> None:
+        """One line of the build itself."""
+        self._log.note(text)
+
+
+class Running:
+    """One build at work: ``interrupt`` ends it, and ``reason`` then says why."""
+
+    def __init__(self, log: BuildLog) -> None:
+        self.log = log
+        self.work: Deferred[Image] | None = None
+        self.ended: Deferred[None] = Deferred()
+        self.reason: ImaginatorError | None = None
+        self.suspended = False
+
+    def interrupt(self, reason: ImaginatorError | None) -> None:
+        """End the work; None for a daemon that stops, whose builds go back to the queue."""
+        self.reason = self.reason or reason
+        if self.work is not None:
+            self.work.cancel()
+
+
+class Runner:
+    """Starts what may start whenever `pump` is called; ``wait`` observes a build's end."""
+
+    def __init__(self, parts: RunnerParts) -> None:
+        self._parts = parts
+        self._running: dict[str, Running] = {}
+        self._returning: deque[Deferred[None]] = deque()
+        self._waiters: dict[str, list[Deferred[BuildRecord]]] = {}
+        self._stopping = False
+        self._sources = SourceFinder(parts.store, parts.configuration, parts.queue, self)
+
+    def now(self) -> datetime:
+        """The time, as records have it."""
+        return datetime.fromtimestamp(self._parts.reactor.seconds(), UTC)
+
+    def running(self, build_id: str) -> Running | None:
+        """A build at work, or waiting for its source."""
+        return self._running.get(build_id)
+
+    def pump(self) -> None:
+        """Start what may start."""
+        while not self._stopping and self._slots_free():
+            if self._returning:
+                self._returning.popleft().callback(None)
+                continue
+            queue = self._parts.queue
+            active = [record for build_id in self._running if (record := queue.get(build_id))]
+            record = startable(queue.select(State.QUEUED), active, self._parts.limits.concurrent_per_user)
+            if record is None:
+                return
+            self._start(record)
+
+    def _slots_free(self) -> bool:
+        working = sum(not running.suspended for running in self._running.values())
+        return working < self._parts.limits.concurrent
+
+    def _start(self, record: BuildRecord) -> None:
+        path = self._parts.logs / record.build_id
+        path.unlink(missing_ok=True)
+        running = Running(BuildLog(path, self._parts.configuration.redactor, self._parts.reactor))
+        self._running[record.build_id] = running
+        life = Deferred.fromCoroutine(self._live(record, running))
+        life.addErrback(lambda failure: _log.failure("build {id}", failure, id=record.build_id))
+        life.addBoth(lambda _: running.ended.callback(None))
+
+    async def _live(self, record: BuildRecord, running: Running) -> None:
+        """A build's life from its start to its end."""
+        queue = self._parts.queue
+        try:
+            record = await queue.change(
+                record, state=State.RUNNING, attempt=record.attempt + 1, started_at=self.now(), stages=()
+            )
+            outcome = await self._outcome(record, running)
+            if outcome is None:
+                running.log.finish()
+                record = await queue.change(record, state=State.QUEUED, attempt=record.attempt - 1, stage=None)
+            else:
+                await self._conclude(record, running, outcome)
+        finally:
+            del self._running[record.build_id]
+            running.log.path.unlink(missing_ok=True)
+            self.pump()
+
+    async def _outcome(self, record: BuildRecord, running: Running) -> dict[str, object] | None:
+        """The last changes of a build's record; None for a build that goes back to the queue."""
+        try:
+            image = await self._worked(record, running)
+        except CancelledError:
+            return self._failed(running.reason) if running.reason else None
+        except ImaginatorError as error:
+            return self._failed(error)
+        except Exception:
+            _log.failure("build {id} broke", id=record.build_id)
+            return self._failed(BuildFailed(f"internal error: the daemon's log tells more of build {record.build_id}"))
+        return {"state": State.SUCCEEDED, "image_name": image.name}
+
+    def _failed(self, error: ImaginatorError) -> dict[str, object]:
+        state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
+        message = self._parts.configuration.redact(str(error))
+        return {"state": state, "failure": BuildFailure(error.code, error.kind, message, error.details())}
+
+    async def _worked(self, record: BuildRecord, running: Running) -> Image:
+        """The engine's image, within the build's time."""
+        if running.reason is not None or self._stopping:
+            raise CancelledError
+        seconds = self._parts.limits.maximum_duration
+        if record.request.maximum_build_duration:
+            seconds = min(seconds, record.request.maximum_build_duration)
+        too_long = TimedOut(f"the build took longer than {format_duration(seconds)}")
+        timer = self._parts.reactor.callLater(seconds, running.interrupt, too_long)
+        try:
+            running.work = Deferred.fromCoroutine(self._work(record, running))
+            return await running.work
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def _work(self, record: BuildRecord, running: Running) -> Image:
+        job = await self._job(record)
+        monitor = Progress(self._parts.queue, record.build_id, running.log)
+
+        async def source(wish: SourceWish) -> Image:
+            return await self._sources.find(record, running, wish)
+
+        return await self._parts.engine.build(job, monitor, source)
+
+    async def _job(self, record: BuildRecord) -> Job:
+        request = record.request
+        configuration = self._parts.configuration
+        definition = await configuration.find(request.stream_name)
+        if definition is None:
+            raise BuildFailed(f"unknown stream: {request.stream_name}")
+        return Job(
+            build_id=record.build_id,
+            attempt=record.attempt,
+            stream_name=request.stream_name,
+            request=request,
+            definition=definition,
+            packager=self._packager(definition),
+            arch=configuration.arch,
+            secrets=configuration.secrets,
+            settings=configuration.settings,
+            requester=record.requester,
+            expires_in=request.expires_in,
+            limits=self._parts.sandbox_limits,
+        )
+
+    def _packager(self, definition: BootstrapStream | Stream) -> PackagerType | None:
+        if isinstance(definition, Stream):
+            return None
+        return self._parts.configuration.settings.packager_types[definition.packager_type]
+
+    async def _conclude(self, record: BuildRecord, running: Running, outcome: dict[str, object]) -> None:
+        """Close the log and the record, and tell the waiters."""
+        failure = outcome.get("failure")
+        if isinstance(failure, BuildFailure):
+            running.log.note(f"{outcome['state']}: {failure.message}")
+        running.log.finish()
+        final: dict[str, object] = {"stage": None, "finished_at": self.now(), "stages": running.log.stages, **outcome}
+        try:
+            await self._parts.archive.store(msgspec.structs.replace(record, **final), running.log.path)
+        except OSError as error:
+            _log.error("the log of build {id} cannot be kept: {error}", id=record.build_id, error=error.strerror)
+        self.tell(await self._parts.queue.change(record, **final))
+
+    def wait(self, build_id: str) -> Deferred[BuildRecord]:
+        """Fires with an unfinished build's final record; cancelling only forgets."""
+        waiters = self._waiters.setdefault(build_id, [])
+        waiting: Deferred[BuildRecord] = Deferred(waiters.remove)
+        waiters.append(waiting)
+        return waiting
+
+    def tell(self, record: BuildRecord) -> None:
+        """Tell everybody who waits for a build that it has ended."""
+        for waiter in self._waiters.pop(record.build_id, []):
+            waiter.callback(record)
+
+    def suspend(self, running: Running) -> None:
+        """Give a build's slot to others."""
+        running.suspended = True
+        self.pump()
+
+    async def resume(self, running: Running) -> None:
+        """Take a slot again, before any new build does."""
+        turn: Deferred[None] = Deferred(self._returning.remove)
+        turn.addCallback(lambda _: setattr(running, "suspended", False))
+        self._returning.append(turn)
+        self.pump()
+        await turn
+
+    async def stop(self) -> None:
+        """End everything that runs; it goes back to the queue."""
+        self._stopping = True
+        running = list(self._running.values())
+        for one in running:
+            one.interrupt(None)
+        await gatherResults([one.ended for one in running])

@@ -1,0 +1,196 @@
+"""Makes the parts of a daemon from its flags, and the tree of services from the parts."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import ILogObserver, Logger, LogPublisher
+
+from imaginator.build.engine import Engine, EngineParts
+from imaginator.build.environment import PATH
+from imaginator.build.fetch import Fetcher
+from imaginator.build.sources import Sources
+from imaginator.model.identity import Trusted
+from imaginator.rpc.jsonrpc import JsonRpc
+from imaginator.rpc.operations import Operations
+from imaginator.sandbox.limits import Limits, remove_stale
+from imaginator.sandbox.process import capture
+from imaginator.schedule.admission import BuildLimits
+from imaginator.schedule.autobuild import AutoBuild
+from imaginator.schedule.builder import Builder
+from imaginator.schedule.configuration import Configuration, ConfigurationParts
+from imaginator.schedule.periodic import Periodic
+from imaginator.schedule.queue import Queue
+from imaginator.schedule.runner import RunnerParts
+from imaginator.service.checks import check_sandbox
+from imaginator.service.daemon import Daemon
+from imaginator.service.listener import Certificates, Listener
+from imaginator.service.log import RecentLines, file_observer, stream_observer
+from imaginator.service.options import Options
+from imaginator.service.tls import AbsentFile
+from imaginator.store.catalogue import Catalogue
+from imaginator.store.collector import Collector
+from imaginator.store.history import History
+from imaginator.store.images import EmbeddedStore
+from imaginator.store.layers import Layers
+from imaginator.store.logs import LogArchive
+from imaginator.store.objects import Objects
+from imaginator.store.restoring import Restorer
+from imaginator.store.workers import Workers
+from imaginator.web.app import Web, WebParts
+from imaginator.web.site import BoundedSite
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386", "armv7l": "arm"}
+"""Names of machines as ``$ARCH`` has them (Go's)."""
+
+WORKERS = 4
+CLEAN_UP = 600.0
+"""Seconds that removing the workspaces of a killed daemon may take."""
+
+COLLECTION = 600.0
+"""Seconds between two collections."""
+
+_log = Logger()
+
+
+class Assembly:
+    """Every part of one daemon, made from its flags in the order in which they stand on each other."""
+
+    def __init__(self, options: Options, reactor: Any) -> None:
+        self.options = options
+        self.reactor = reactor
+        self.state: Path = options["state-dir"]
+        self._make_directories()
+        self._make_store()
+        self._make_schedule()
+        self._make_pages()
+
+    def _make_directories(self) -> None:
+        # A set-id file in a layer must not be reachable by other users of this host.
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.state.chmod(0o700)
+        for name in ("builds", "logs", "objects"):
+            (self.state / name).mkdir(mode=0o700, exist_ok=True)
+
+    def _make_store(self) -> None:
+        self.workers = Workers(WORKERS, self.reactor)
+        self.catalogue = Catalogue(self.state / "catalogue.sqlite", self.reactor)
+        self.store = EmbeddedStore(self.catalogue, Objects(self.state / "objects"), self.workers)
+        layers = self.state / "layers"
+        restore = Restorer(self.reactor, self.store.objects)
+        self.layers = Layers(layers, self.catalogue, self.store.nodes(), self.workers, restore)
+        self.collector = Collector(self.catalogue, self.store.objects, layers, self.workers)
+        self.archive = LogArchive(self.options["build-log-dir"], self.options["build-log-quota"], self.workers)
+        self.history = History(self.catalogue)
+
+    def _make_schedule(self) -> None:
+        fetcher = Fetcher(self.reactor)
+        url, variables = self.options["configuration-url"], self.options["variables-file"]
+        arch = ARCHITECTURES.get(platform.machine(), platform.machine())
+        self.configuration = Configuration(
+            ConfigurationParts(self.reactor, fetcher, self.workers, self.state, url, variables, arch)
+        )
+        sources = Sources(self.reactor, self.state / "sources")
+        engine = Engine(EngineParts(self.reactor, self.state, self.store, self.layers, sources, self.workers))
+        parts = RunnerParts(
+            reactor=self.reactor,
+            engine=engine,
+            store=self.store,
+            configuration=self.configuration,
+            queue=Queue(self.history, self._now),
+            archive=self.archive,
+            logs=self.state / "logs",
+            limits=self._limits(),
+            sandbox_limits=Limits(self.options["build-memory"], self.options["build-processes"]),
+        )
+        self.builder = Builder(parts, self.history, f"the embedded store in {self.state}")
+
+    def _limits(self) -> BuildLimits:
+        names = (
+            "maximum-concurrent-builds",
+            "maximum-concurrent-builds-per-user",
+            "maximum-build-duration",
+            "minimum-expiration",
+            "maximum-expiration",
+            "maximum-expiration-privileged",
+        )
+        return BuildLimits(*(self.options[name] for name in names))
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.reactor.seconds(), UTC)
+
+    def _make_pages(self) -> None:
+        options = self.options
+        self.recent = RecentLines(self.configuration.redact)
+        trusted = Trusted(frozenset(options["trusted-users"]), frozenset(options["trusted-groups"]))
+        operations = Operations(self.builder, trusted, self.configuration.redact)
+        parts = WebParts(
+            builder=self.builder,
+            workers=self.workers,
+            redact=self.configuration.redact,
+            reactor=self.reactor,
+            rpc=JsonRpc(operations),
+            recent_log=self.recent.lines,
+            public_downloads=options["public-downloads"],
+        )
+        site = BoundedSite(Web(parts).resource(), self.reactor)
+        self.listener = Listener(self.reactor, self.reactor, options["listen-address"], options["port"], site)
+        self.secure()
+
+    def secure(self) -> None:
+        """Read the certificates; where files are absent RPC stays closed, with the reason on the status page."""
+        files = Certificates(self.options["ca-file"], self.options["cert-file"], self.options["key-file"])
+        try:
+            self.listener.secure(files)
+        except AbsentFile as absent:
+            self.builder.rpc_closed = str(absent)
+        else:
+            self.builder.rpc_closed = ""
+
+    def daemon(self) -> Daemon:
+        """The tree of services."""
+        observer = LogPublisher(self.recent, self._log_observer())
+        daemon = Daemon(self.reactor, observer, load=self._load, reload=self._reload)
+        self.workers.setServiceParent(daemon.foundation)
+        self.catalogue.setServiceParent(daemon.foundation)
+        for service in (self.configuration, self.builder, *self._periodic(), self.listener):
+            service.setServiceParent(daemon.serving)
+        return daemon
+
+    def _periodic(self) -> Iterator[Periodic]:
+        yield Periodic(self.reactor, "collection", COLLECTION, self.collector.run)
+        interval = self.options["image-rebuild-interval"]
+        if interval:
+            rebuild = AutoBuild(self.builder, self.configuration, interval)
+            yield Periodic(self.reactor, "automatic rebuild", interval, rebuild.run)
+
+    def _log_observer(self) -> ILogObserver:
+        """Standard output in the foreground, files in the background."""
+        parent = self.options.parent
+        redact = self.configuration.redact
+        if parent is None or parent["nodaemon"]:
+            return stream_observer(sys.stdout, redact)
+        return file_observer(self.options["log-dir"], self.options["log-quota"], redact)
+
+    async def _load(self) -> None:
+        """What comes before serving: leftovers of a killed daemon go, and what it left to do is read."""
+        remove_stale()
+        leftovers = [str(path) for path in (self.state / "builds").iterdir()]
+        if leftovers:
+            await capture(self.reactor, ["rm", "-rf", "--", *leftovers], {"PATH": PATH}, timeout=CLEAN_UP)
+        await check_sandbox(self.reactor, self.state / "builds")
+        await self.configuration.load()
+        await self.builder.load()
+        _log.info("image store: {store}", store=self.builder.status().store)
+        if self.builder.rpc_closed:
+            _log.warn("RPC is closed: {reason}", reason=self.builder.rpc_closed)
+
+    async def _reload(self) -> None:
+        _log.info("reading certificates and configuration again")
+        self.secure()
+        await self.configuration.reload()

@@ -1,0 +1,97 @@
+"""The daemon's life: what must be there first, then what is read, then what serves; and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.logger import ILogObserver, Logger
+
+from imaginator.model.errors import ImaginatorError
+
+UMASK = 0o022
+Work = Callable[[], Coroutine[Deferred[Any], Any, None]]
+
+_log = Logger()
+
+
+class Reactor(IReactorCore, IReactorFromThreads):
+    """What a daemon needs of a reactor."""
+
+
+class Daemon(MultiService):
+    """Starts ``foundation``, awaits ``load``, then starts ``serving``; a failure of any ends the process with 1.
+
+    ``reload`` is called at SIGHUP. ``observer`` becomes the log of the application that this service is added to.
+    """
+
+    def __init__(self, reactor: Reactor, observer: ILogObserver, *, load: Work, reload: Work) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._observer = observer
+        self._load = load
+        self._reload = reload
+        self.foundation = MultiService()
+        self.serving = MultiService()
+        self._starting: Deferred[None] | None = None
+
+    def setServiceParent(self, parent: Any) -> None:  # noqa: N802 - Twisted's name
+        """Join an application, whose log is ours from now on."""
+        parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to start."""
+        super().startService()
+        os.umask(UMASK)
+        signal.signal(signal.SIGHUP, self._hang_up)
+        self._starting = Deferred.fromCoroutine(self._start())
+
+    async def stopService(self) -> None:  # noqa: N802 - Twisted's name
+        """Stop serving first; the foundation, which everything stands on, goes last."""
+        if self._starting is not None:
+            self._starting.cancel()
+        await self._stop(self.serving)
+        await self._stop(self.foundation)
+        await super().stopService()
+
+    async def _stop(self, service: IService) -> None:
+        if service.running:
+            await service.disownServiceParent()
+
+    async def _start(self) -> None:
+        try:
+            self.foundation.setServiceParent(self)
+            await self._load()
+            self.serving.setServiceParent(self)
+        except CancelledError:
+            pass
+        except ImaginatorError as error:
+            self._give_up(str(error))
+        except Exception as error:
+            _log.failure("cannot start")
+            self._give_up(f"cannot start: {error!r}")
+
+    def _give_up(self, sentence: str) -> None:
+        sys.__stderr__.write(f"imaginator: {sentence}\n")  # type: ignore[union-attr]
+        # twistd ends with status 0 whatever happened; there is no other way to tell its caller.
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.callFromThread(self._reactor.stop)
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(lambda: Deferred.fromCoroutine(self._read_again()))
+
+    async def _read_again(self) -> None:
+        try:
+            await self._reload()
+        except ImaginatorError as error:
+            _log.error("reload: {error}", error=str(error))
+        except Exception:
+            _log.failure("reload")

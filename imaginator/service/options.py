@@ -1,0 +1,159 @@
+"""The daemon's flags, in one table: it makes the command line, the flags files, the defaults and the help."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.python import usage
+
+from imaginator.model.durations import parse_duration, parse_size
+from imaginator.model.flags import FILES, flag_lines, modern_name
+
+Parse = Callable[[str], Any]
+
+
+class Flag(NamedTuple):
+    """A flag with a value; ``parse`` raises ValueError with a sentence for one that makes no sense."""
+
+    name: str
+    default: str
+    parse: Parse
+    help: str
+
+
+def number(text: str) -> int:
+    """A whole number that is not negative."""
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{text!r} is no number: expected something like 2")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A TCP port."""
+    value = number(text)
+    if value > 65535:
+        raise ValueError(f"{text!r} is no port: expected 0 to 65535")
+    return value
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The parts between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def switch(text: str) -> bool:
+    """On or off."""
+    if text.lower() not in ("on", "off", "true", "false", "yes", "no", "1", "0"):
+        raise ValueError(f"{text!r} is neither on nor off")
+    return text.lower() in ("on", "true", "yes", "1")
+
+
+def path(text: str) -> Path | None:
+    """A path; empty for none."""
+    return Path(text).absolute() if text else None
+
+
+def half_the_memory() -> str:
+    """Half of this machine's memory, as the flags spell it."""
+    return str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+
+
+FLAGS = (
+    Flag("configuration-url", "file:///etc/imaginator/conf.json", str, "the main configuration: a path or a URL"),
+    Flag("variables-file", "", path, "NAME=Value lines: secrets that expand in URLs"),
+    Flag("image-server-hostname", "", str, "a remote image server; empty for the embedded store"),
+    Flag("image-server-port", "6971", port, "the remote image server's port"),
+    Flag("state-dir", "/var/lib/imaginator", path, "images, objects, layers, the queue"),
+    Flag("log-dir", "/var/log/imaginator", path, "the daemon's log when it runs in the background, and builds/"),
+    Flag("log-quota", "100M", parse_size, "size of the daemon's logs"),
+    Flag("build-log-dir", "", path, "the archive of build logs; empty for LOG-DIR/builds"),
+    Flag("build-log-quota", "100M", parse_size, "size of the archive of build logs; the oldest go first"),
+    Flag("listen-address", "", str, "the address to listen on; empty for all, IPv4 and IPv6"),
+    Flag("port", "6975", port, "the port of everything; 0 takes a free one and prints it"),
+    Flag("ca-file", "/etc/ssl/CA.pem", path, "the authority that signs callers' certificates"),
+    Flag("cert-file", "/etc/ssl/imaginator/cert.pem", path, "the daemon's certificate"),
+    Flag("key-file", "/etc/ssl/imaginator/key.pem", path, "the daemon's private key"),
+    Flag("image-rebuild-interval", "1h", parse_duration, "time between automatic rebuilds; 0 for never"),
+    Flag("maximum-concurrent-builds", str(os.cpu_count() or 1), number, "builds at the same time"),
+    Flag("maximum-concurrent-builds-per-user", "1", number, "builds at the same time of an unprivileged user"),
+    Flag("maximum-build-duration", "24h", parse_duration, "how long a build may take"),
+    Flag("minimum-expiration", "15m", parse_duration, "how long an image must live"),
+    Flag("maximum-expiration", "24h", parse_duration, "how long an image may live"),
+    Flag("maximum-expiration-privileged", "730h", parse_duration, "the same for callers with full access"),
+    Flag("trusted-users", "", words, "users who may call every method, comma separated"),
+    Flag("trusted-groups", "", words, "groups whose members may call every method, comma separated"),
+    Flag("public-downloads", "off", switch, "images can be downloaded without a certificate"),
+    Flag("build-memory", half_the_memory(), parse_size, "memory of one build's commands"),
+    Flag("build-processes", "4096", number, "processes of one build"),
+)
+
+_RENAMED = {"port-num": "port"}
+
+
+class Options(usage.Options):
+    """Parses the flags; after parsing, ``options[NAME]`` is the parsed value."""
+
+    synopsis = "Usage: imaginator [flags]"
+    longdesc = "Builds operating-system images from manifests kept in Git. See http://HOST:6975/ once it runs."
+    optParameters = [  # noqa: N815 - Twisted's name
+        *([flag.name, None, flag.default, flag.help] for flag in FLAGS),
+        ["flags-directory", None, "/etc/imaginator", f"where {' and '.join(FILES)} lie; the command line wins"],
+    ]
+
+    def opt_h(self) -> None:
+        """Show this list."""
+        self.opt_help()
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:  # noqa: N802 - Twisted's name
+        """Read the flags files, then the command line over them; exits with a sentence for what makes no sense."""
+        arguments = [modernised(word) for word in options or ()]
+        try:
+            self._read_files(Path(flags_directory(arguments, self["flags-directory"])))
+            super().parseOptions(arguments)
+        except usage.UsageError as error:
+            # twistd would print its whole help, and end as if all were well.
+            sys.exit(f"imaginator: {error}; imaginator --help lists the flags")
+
+    def postOptions(self) -> None:  # noqa: N802 - Twisted's name
+        """Parse the values."""
+        for flag in FLAGS:
+            try:
+                self[flag.name] = flag.parse(self[flag.name])
+            except ValueError as error:
+                raise usage.UsageError(f"--{flag.name}: {error}") from None
+        self["build-log-dir"] = self["build-log-dir"] or self["log-dir"] / "builds"
+
+    def _read_files(self, directory: Path) -> None:
+        known = {flag.name for flag in FLAGS}
+        for file in (directory / name for name in FILES):
+            try:
+                text = file.read_text() if file.exists() else ""
+            except (OSError, UnicodeDecodeError) as error:
+                raise usage.UsageError(f"{file}: {error}") from None
+            for line, spelled, value in flag_lines(text):
+                name = _RENAMED.get(spelled, spelled)
+                if name not in known:
+                    raise usage.UsageError(f"{file}: line {line}: there is no flag {name}")
+                self[name] = value
+
+
+def modernised(word: str) -> str:
+    """A word of the command line; the original's ``-portNum=1`` becomes ``--port=1``."""
+    if not word.startswith("-") or len(word) < 4 or word == "--":
+        return word
+    name, equals, value = word.lstrip("-").partition("=")
+    name = modern_name(name)
+    return f"--{_RENAMED.get(name, name)}{equals}{value}"
+
+
+def flags_directory(arguments: Sequence[str], default: str) -> str:
+    """The flags directory that the command line names."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == "--flags-directory":
+            return value if equals else following
+    return default

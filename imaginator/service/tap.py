@@ -1,0 +1,25 @@
+"""``twistd imaginator``: flags in, a tree of services out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from imaginator.model.errors import ImaginatorError
+from imaginator.service.assembly import Assembly
+from imaginator.service.checks import check_host
+from imaginator.service.daemon import Daemon
+from imaginator.service.options import Options
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options, reactor: Any = None) -> Daemon:  # noqa: N802 - Twisted's name
+    """The daemon that the flags describe; exits with one sentence where this host cannot run it."""
+    if reactor is None:
+        from twisted.internet import reactor
+    try:
+        check_host(options["image-server-hostname"])
+        return Assembly(options, reactor).daemon()
+    except (ImaginatorError, OSError) as error:
+        sys.exit(f"imaginator: {error}")

@@ -1,0 +1,84 @@
+"""The archive of build logs.
+
+::
+
+    STREAM/
+      STAMP/            the image's date stamp; of a build without an image, its id
+        buildInfo       the build's record, JSON
+        buildLog
+
+An entry appears by rename of its directory. No lock: one worker stores at a time per build, and each has its own
+entry. When the archive is larger than its quota, the oldest entries go first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from imaginator.model.build import BuildRecord
+from imaginator.model.codec import to_json
+from imaginator.store.workers import Workers
+
+INFO = "buildInfo"
+LOG = "buildLog"
+
+
+class LogArchive:
+    """The archive in ``directory``, of at most ``quota`` bytes (0: no limit) beside the entry stored last."""
+
+    def __init__(self, directory: Path, quota: int, workers: Workers) -> None:
+        self._directory = directory
+        self._quota = quota
+        self._workers = workers
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path_of(self, record: BuildRecord) -> Path:
+        """Where the log of a build is, or would be."""
+        return self._entry(record) / LOG
+
+    async def store(self, record: BuildRecord, path: Path) -> None:
+        """Keep a copy of the log at ``path``, then make room."""
+        await self._workers.run(self._store, record, path)
+
+    def _entry(self, record: BuildRecord) -> Path:
+        stamp = record.image_name.rpartition("/")[2] or record.build_id
+        return self._directory / record.request.stream_name / stamp
+
+    def _store(self, record: BuildRecord, path: Path) -> None:
+        entry = self._entry(record)
+        fresh = self._directory / f".{record.build_id}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        (fresh / INFO).write_bytes(to_json(record) + b"\n")
+        shutil.copyfile(path, fresh / LOG)
+        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.rmtree(entry, ignore_errors=True)
+        fresh.rename(entry)
+        self._make_room(entry)
+
+    def _make_room(self, newest: Path) -> None:
+        entries = sorted(_entries(self._directory))
+        excess = sum(entry.size for entry in entries) - self._quota
+        for entry in entries:
+            if excess <= 0 or not self._quota:
+                return
+            if entry.path != newest:
+                shutil.rmtree(entry.path, ignore_errors=True)
+                excess -= entry.size
+
+
+class _Entry(NamedTuple):
+    modified: float
+    path: Path
+    size: int
+
+
+def _entries(directory: Path) -> Iterator[_Entry]:
+    for place, _, files in os.walk(directory):
+        if INFO in files:
+            stats = [os.stat(os.path.join(place, file)) for file in files]
+            yield _Entry(max(stat.st_mtime for stat in stats), Path(place), sum(stat.st_size for stat in stats))

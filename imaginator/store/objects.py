@@ -1,0 +1,50 @@
+"""Objects: files of content, named by their SHA-512.
+
+::
+
+    objects/
+      ab/             the first two hexadecimal digits
+        cdef0123…     the other 126; mode 0400
+
+No lock: an object appears by rename when it is whole and synced, and is never changed. Whoever finds one that is
+already there touches it, and the collector takes none that was touched lately.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from imaginator.model.errors import StoreCorrupt
+
+EMPTY = b""
+"""The digest that stands for no content; it has no object."""
+
+
+class Objects:
+    """The objects below ``directory``, which is made where it is missing. Everything here blocks briefly."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, digest: bytes) -> Path:
+        """The file of an object, whether it is there or not."""
+        text = digest.hex()
+        return self.directory / text[:2] / text[2:]
+
+    def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
+        """Those of ``digests`` that are not here."""
+        return frozenset(digest for digest in set(digests) - {EMPTY} if not self.path(digest).exists())
+
+    def verify(self, digest: bytes) -> None:
+        """Read an object and raise `StoreCorrupt` unless it is what its name says."""
+        path = self.path(digest)
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha512").digest()
+        except FileNotFoundError:
+            raise StoreCorrupt(f"{path}: the object is missing") from None
+        if found != digest:
+            raise StoreCorrupt(f"{path}: the content's SHA-512 is {found.hex()}")

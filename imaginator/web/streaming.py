@@ -1,0 +1,111 @@
+"""Long answers in blocks, as fast as the client takes them: growing logs, and whatever worker threads produce.
+
+One block is in the hands of the transport at a time. When the client goes away, Klein cancels the handler, which
+waits either here for the client or in a source for its next block; nothing is left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.logger import Logger
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from imaginator.web.answers import set_headers
+
+if TYPE_CHECKING:
+    from imaginator.schedule.builder import LogView
+    from imaginator.store.workers import Workers
+
+BLOCK = 64 * 1024
+"""Bytes of a block; of what threads make, at least as many."""
+
+Source = Callable[[], Awaitable[bytes]]
+"""Returns the next block; an empty one is the end."""
+
+_log = Logger()
+
+
+@implementer(IPushProducer)
+class Gate:
+    """Open while the client takes what it gets, closed while its buffers are full."""
+
+    def __init__(self) -> None:
+        self._open = True
+        self._waiting: Deferred[None] | None = None
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """The client's buffers are full."""
+        self._open = False
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """The client took everything."""
+        self._open = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The client went away; the handler is cancelled."""
+
+    async def passed(self) -> None:
+        """Return when the gate is open."""
+        if not self._open:
+            self._waiting = Deferred()
+            await self._waiting
+
+
+async def send(request: Request, source: Source, headers: Mapping[str, str]) -> None:
+    """Answer with the blocks of ``source`` under ``headers``.
+
+    An error before the first block is raised; after that the answer is cut off, so that nobody takes it for whole.
+    """
+    block = await source()
+    set_headers(request, headers)
+    gate = Gate()
+    request.registerProducer(gate, True)
+    try:
+        while block:
+            request.write(block)
+            await gate.passed()
+            block = await source()
+    except CancelledError:
+        raise
+    except Exception:
+        _log.failure("an answer to {path} was cut off", path=request.path.decode("utf-8", "replace"))
+        cast(ITCPTransport, request.transport).abortConnection()
+    request.unregisterProducer()
+
+
+def log_blocks(log: LogView, offset: int, follow: bool) -> Source:
+    """The blocks of a build log from ``offset`` on; with ``follow`` until its build is finished."""
+
+    async def next_block() -> bytes:
+        nonlocal offset
+        while True:
+            last = log.finished or not follow
+            block = await log.read(offset, BLOCK)
+            offset += len(block)
+            if block or last:
+                return block
+            await log.grown(offset)
+
+    return next_block
+
+
+def thread_blocks(parts: Iterator[bytes], workers: Workers) -> Source:
+    """What an iterator makes in a worker thread, in blocks, each begun when the one before was sent."""
+
+    def gather() -> bytes:
+        block = bytearray()
+        for part in parts:
+            block += part
+            if len(block) >= BLOCK:
+                break
+        return bytes(block)
+
+    return lambda: workers.run(gather)

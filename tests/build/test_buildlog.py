@@ -1,0 +1,105 @@
+"""The build log: what it keeps, times and hides, and how it is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import Clock
+
+from imaginator.build.buildlog import BuildLog
+from imaginator.model.build import Stage, StageTime
+from imaginator.model.redaction import Redactor
+
+MakeLog = Callable[..., BuildLog]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def make_log(tmp_path: Path, clock: Clock) -> MakeLog:
+    """Makes a log with a secret and, if wanted, a limit."""
+    redactor = Redactor({"TOKEN": "s3cr3t-word"})
+    return lambda **options: BuildLog(tmp_path / "log", redactor, clock, **options)
+
+
+def test_lines_appear_when_they_are_whole(make_log: MakeLog) -> None:
+    """A piece of a line waits for its end, which the end of the log is too."""
+    log = make_log()
+    log.log(b"one\ntw")
+    early = log.path.read_bytes()
+    log.log(b"o")
+    log.finish()
+
+    assert (b"one\n", b"one\ntwo\n") == (early, log.path.read_bytes())
+
+
+def test_torn_secret_is_redacted(make_log: MakeLog) -> None:
+    """A secret that comes in two pieces, or in a note, does not reach the file."""
+    log = make_log()
+    log.log(b"a s3cr3t")
+    log.log(b"-word b\n")
+    log.note("c s3cr3t-word d")
+    log.finish()
+
+    assert b"a $TOKEN b\nc $TOKEN d\n" == log.path.read_bytes()
+
+
+def test_stages_are_timed(make_log: MakeLog, clock: Clock) -> None:
+    """Each stage begins and ends with a line, the last one with the log."""
+    log = make_log()
+    log.stage(Stage.FETCH)
+    clock.advance(1.5)
+    log.stage(Stage.PACK)
+    clock.advance(0.25)
+    log.finish()
+
+    assert (StageTime(Stage.FETCH, 1.5), StageTime(Stage.PACK, 0.25)) == log.stages
+    assert "=== fetch\n=== fetch: 1.5s\n=== pack\n=== pack: 250ms\n" == log.path.read_text()
+
+
+def test_output_is_bounded_but_notes_are_not_lost(make_log: MakeLog) -> None:
+    """Past the limit the output is dropped, which is said once; what the build says itself still comes."""
+    log = make_log(limit=10)
+    log.log(b"123456\n")
+    log.log(b"abcdefgh\n")
+    log.log(b"more\n")
+    log.note("the end")
+    log.finish()
+
+    expected = b"123456\nabc\n*** more than 10 B: the rest of the output is not kept\nthe end\n"
+    assert expected == log.path.read_bytes()
+
+
+@pytest_twisted.ensureDeferred
+async def test_reading_from_an_offset(make_log: MakeLog) -> None:
+    """A reader gets what is there from where it wants, during the build and after it."""
+    log = make_log()
+    log.note("hello")
+    during = await log.read(1, 3)
+    log.finish()
+
+    assert (b"ell", b"o\n", b"") == (during, await log.read(4, 100), await log.read(6, 100))
+
+
+def test_followers_are_woken(make_log: MakeLog) -> None:
+    """A follower waits until there is something after its offset, or nothing more will come."""
+    log = make_log()
+    woken: list[str] = []
+    log.grown(0).addCallback(lambda _: woken.append("line"))
+    log.grown(100).addCallback(lambda _: woken.append("end"))
+    gone = log.grown(0)
+    gone.addErrback(lambda failure: woken.append("gone"))
+    gone.cancel()
+    log.note("hello")
+    before_the_end = list(woken)
+    log.finish()
+
+    assert (["gone", "line"], ["gone", "line", "end"]) == (before_the_end, woken)
+    assert log.grown(6).called

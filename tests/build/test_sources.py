@@ -1,0 +1,251 @@
+"""Manifests from real Git repositories and plain directories."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+
+from imaginator.build.sources import SourceLocation, Sources, load_manifest
+from imaginator.model.errors import BuildFailed, ConfigurationError
+from imaginator.model.redaction import Redactor
+
+PLAIN = Redactor({})
+
+
+class Repository:
+    """A Git repository whose default branch is `trunk`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+        self.git("init", "--quiet", "--initial-branch=trunk")
+        self.first = self.commit({"one/manifest": "{}", "one/run": "#!/bin/sh\n", "note": "n"})
+
+    def git(self, *arguments: str) -> str:
+        """The output of a Git command."""
+        environment = {"PATH": os.environ["PATH"], "HOME": "/", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+        identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+        argv = ["git", *identity, *arguments]
+        return subprocess.run(
+            argv, cwd=self.directory, env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def commit(self, files: dict[str, str]) -> str:
+        """Commit files; the new commit's id."""
+        for name, text in files.items():
+            path = self.directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755 if text.startswith("#!") else 0o644)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "-m", "files")
+        return self.git("rev-parse", "HEAD")
+
+    def at(self, directory: str = "", branch: str = "") -> SourceLocation:
+        """A location in this repository."""
+        url = f"file://{self.directory}"
+        return SourceLocation(url, url, directory, branch)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository with one commit."""
+    return Repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    """Sources with an empty folder of mirrors."""
+    from twisted.internet import reactor
+
+    return Sources(reactor, tmp_path / "sources")  # type: ignore[arg-type]
+
+
+@pytest_twisted.ensureDeferred
+async def test_directory_of_the_default_branch(repository: Repository, sources: Sources, tmp_path: Path) -> None:
+    """Only the manifest's directory is written, with modes, and commit and branch are told."""
+    checkout = await sources.fetch(repository.at("one"), tmp_path / "out", PLAIN)
+
+    names = sorted(path.name for path in checkout.directory.iterdir())
+    assert ["manifest", "run"] == names
+    assert os.access(checkout.directory / "run", os.X_OK)
+    assert (repository.first, "trunk") == (checkout.commit, checkout.branch)
+
+
+@pytest_twisted.ensureDeferred
+async def test_branch_tag_and_commit(repository: Repository, sources: Sources, tmp_path: Path) -> None:
+    """What is asked for may be a branch, a light or annotated tag, or a commit id, of any time."""
+    repository.git("tag", "light")
+    repository.git("tag", "-a", "heavy", "-m", "heavy")
+    repository.git("branch", "topic/old")
+    repository.commit({"one/manifest": '{"new": 1}'})
+
+    found = []
+    for number, branch in enumerate(["light", "heavy", "topic/old", repository.first]):
+        checkout = await sources.fetch(repository.at("one", branch), tmp_path / str(number), PLAIN)
+        found.append((checkout.commit, (checkout.directory / "manifest").read_text()))
+
+    assert [(repository.first, "{}")] * 4 == found
+
+
+@pytest_twisted.ensureDeferred
+async def test_moved_branch_is_fetched_again(repository: Repository, sources: Sources, tmp_path: Path) -> None:
+    """The mirror is asked for the branch each time, and only new commits are fetched."""
+    await sources.fetch(repository.at(), tmp_path / "old", PLAIN)
+    commit = repository.commit({"note": "newer"})
+
+    checkout = await sources.fetch(repository.at(), tmp_path / "new", PLAIN)
+
+    assert (commit, "newer") == (checkout.commit, (checkout.directory / "note").read_text())
+
+
+@pytest_twisted.ensureDeferred
+async def test_concurrent_fetches_share_the_mirror(repository: Repository, sources: Sources, tmp_path: Path) -> None:
+    """Two builds of one repository at once both get their files."""
+    from twisted.internet.defer import ensureDeferred, gatherResults
+
+    both = [ensureDeferred(sources.fetch(repository.at("one"), tmp_path / name, PLAIN)) for name in ("a", "b")]
+
+    commits = [checkout.commit for checkout in await gatherResults(both)]
+    assert [repository.first] * 2 == commits
+
+
+@pytest_twisted.ensureDeferred
+async def test_unknown_branch_names_the_default_one(repository: Repository, sources: Sources, tmp_path: Path) -> None:
+    """Who asks for master where there is none learns what to ask for."""
+    with pytest.raises(BuildFailed, match=r"no branch, tag or commit 'master'; the default branch is 'trunk'"):
+        await sources.fetch(repository.at("one", "master"), tmp_path / "out", PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("directory", "problem"),
+    [
+        ("nowhere", "no directory 'nowhere'"),
+        ("note", "'note' is not a directory"),
+        ("../one", "outside the repository"),
+        ("one/../../x", "outside the repository"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_bad_directory(
+    repository: Repository, sources: Sources, tmp_path: Path, directory: str, problem: str
+) -> None:
+    """A directory that is missing, is none or lies outside is a clear error."""
+    with pytest.raises(ConfigurationError, match=problem):
+        await sources.fetch(repository.at(directory), tmp_path / "out", PLAIN)
+
+
+@pytest.mark.parametrize("url", ["ext::sh -c id", "--upload-pack=id", "ftp://host/x", "-oProxyCommand=id@host:x", ""])
+@pytest_twisted.ensureDeferred
+async def test_strange_transports_are_refused(sources: Sources, tmp_path: Path, url: str) -> None:
+    """Only the usual transports are, and nothing that could be an option."""
+    with pytest.raises(ConfigurationError, match="Git URL"):
+        await sources.fetch(SourceLocation(url, url), tmp_path / "out", PLAIN)
+
+
+@pytest.mark.parametrize("branch", ["--help", "a..b", "a b", "x^{commit}", "*"])
+@pytest_twisted.ensureDeferred
+async def test_strange_branches_are_refused(
+    repository: Repository, sources: Sources, tmp_path: Path, branch: str
+) -> None:
+    """What cannot be a branch's name never reaches Git."""
+    with pytest.raises(ConfigurationError, match="no name of a branch"):
+        await sources.fetch(repository.at("one", branch), tmp_path / "out", PLAIN)
+
+
+@pytest_twisted.ensureDeferred
+async def test_secrets_stay_out_of_errors(sources: Sources, tmp_path: Path) -> None:
+    """An unreachable repository is told by its public URL."""
+    redactor = Redactor({"TOKEN": "s3cr3t-word"})
+    location = SourceLocation(f"file://{tmp_path}/s3cr3t-word.git", "file:///$TOKEN.git")
+
+    with pytest.raises(BuildFailed) as caught:
+        await sources.fetch(location, tmp_path / "out", redactor)
+
+    assert "s3cr3t" not in str(caught.value)
+    assert "file:///$TOKEN.git" in str(caught.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_hooks_and_filters_do_not_run(repository: Repository, sources: Sources, tmp_path: Path) -> None:
+    """Attributes that name a filter, and hooks of the mirror's template, change nothing."""
+    repository.commit({".gitattributes": "* filter=evil\n", "note": "plain"})
+
+    checkout = await sources.fetch(repository.at(), tmp_path / "out", PLAIN)
+
+    assert "plain" == (checkout.directory / "note").read_text()
+
+
+@pytest_twisted.ensureDeferred
+async def test_plain_directory(sources: Sources, tmp_path: Path) -> None:
+    """A `dir://` manifest is used where it lies; `master` or nothing may be asked for."""
+    (tmp_path / "tree" / "one").mkdir(parents=True)
+    url = f"dir://{tmp_path}/tree"
+
+    checkout = await sources.fetch(SourceLocation(url, url, "one", "master"), tmp_path / "out", PLAIN)
+
+    assert (tmp_path / "tree" / "one", "", "") == checkout[:3]
+
+
+@pytest.mark.parametrize(
+    ("directory", "branch", "problem"),
+    [
+        ("one", "topic", "no branches"),
+        ("two", "", "no directory"),
+        ("file", "", "not a directory"),
+        ("out", "", "outside"),
+        ("..", "", "outside"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_bad_plain_directory(sources: Sources, tmp_path: Path, directory: str, branch: str, problem: str) -> None:
+    """The same errors as for repositories; a link out of the directory is one of them."""
+    (tmp_path / "tree" / "one").mkdir(parents=True)
+    (tmp_path / "tree" / "file").touch()
+    (tmp_path / "tree" / "out").symlink_to("/")
+    url = f"dir://{tmp_path}/tree"
+
+    with pytest.raises(ConfigurationError, match=problem):
+        await sources.fetch(SourceLocation(url, url, directory, branch), tmp_path / "x", PLAIN)
+
+
+def test_manifest_texts_are_read(tmp_path: Path) -> None:
+    """All text files become one value."""
+    (tmp_path / "manifest").write_text('{"SourceImage": "base"}')
+    (tmp_path / "package-list").write_text("# tools\nping\n")
+    (tmp_path / "filter").symlink_to("package-list")
+
+    manifest = load_manifest(tmp_path, "here")
+
+    assert ("base", ("ping",), ("ping",)) == (manifest.file.source_image, manifest.packages, manifest.filter)
+
+
+def test_missing_manifest_is_an_error(tmp_path: Path) -> None:
+    """A directory without a manifest is told by its name."""
+    with pytest.raises(ConfigurationError, match=r"^here: .*manifest"):
+        load_manifest(tmp_path, "here")
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [("/etc/passwd", "leaves the manifest"), ("nowhere", "link to nothing"), (".", "not a regular file")],
+)
+def test_links_stay_inside_the_manifest(tmp_path: Path, target: str, problem: str) -> None:
+    """A manifest cannot make the daemon read files of the host."""
+    (tmp_path / "manifest").symlink_to(target)
+
+    with pytest.raises(ConfigurationError, match=rf"^here/manifest: .*{problem}"):
+        load_manifest(tmp_path, "here")
+
+
+def test_huge_text_is_refused(tmp_path: Path) -> None:
+    """A text file beyond the limit is not read."""
+    with (tmp_path / "manifest").open("wb") as file:
+        file.truncate(5 << 20)
+
+    with pytest.raises(ConfigurationError, match="at most"):
+        load_manifest(tmp_path, "here")

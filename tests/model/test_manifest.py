@@ -1,0 +1,60 @@
+"""Manifests: decoded whole, refused with file, place and reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from imaginator.model.errors import ConfigurationError
+from imaginator.model.image import Owners
+from imaginator.model.manifest import ComputedFile, decode_manifest
+
+FILE = {"manifest": b'{"SourceImage": "base", "Other": 1}'}
+
+
+def test_the_texts_of_a_manifest() -> None:
+    """Comments go, an empty filter differs from none, JSON wins over lines."""
+    manifest = decode_manifest(
+        {
+            **FILE,
+            "package-list": b"# tools\n\n vim \ncurl",
+            "filter": b"",
+            "computed-files": b"/etc/a host:1\n",
+            "computed-files.json": b'[{"Filename": "/etc/b", "Source": "host:2"}]',
+            "triggers.add": b"[]",
+            "owners.json": b'{"Users": ["ann"]}',
+            "tags.json": b'{"k": "$V"}',
+        },
+        "m",
+    )
+
+    assert manifest.file.source_image == "base"
+    assert manifest.packages == ("vim", "curl")
+    assert (manifest.filter, manifest.filter_add) == ((), None)
+    assert manifest.computed_files == (ComputedFile("/etc/b", "host:2"),)
+    assert (manifest.triggers, manifest.triggers_add) == (None, ())
+    assert (manifest.owners, manifest.tags) == (Owners(("ann",)), {"k": "$V"})
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        ({"manifest": b"{}"}, r"m/manifest: \$: .*missing required field SourceImage"),
+        ({"manifest": b'{"SourceImage": "a", "FilterLines": ["("]}'}, r"m/manifest: FilterLines: line 1: "),
+        ({"filter": b"# comment\n\n("}, r"m/filter: line 3: '\('"),
+        ({"filter": b"", "filter.add": b""}, "m: both filter and filter.add: expected one"),
+        ({"computed-files": b"", "computed-files.add.json": b"[]"}, "m: both computed-files and computed-files.add"),
+        ({"computed-files": b"\netc/a host"}, "m/computed-files: line 2: expected an absolute path"),
+        ({"triggers": b"{}"}, r"m/triggers: \$: expected array"),
+        ({"tags.json": b'{"a": 1}'}, r"m/tags.json: \$.*: expected str, got int"),
+    ],
+)
+def test_a_bad_manifest_names_file_and_place(texts: dict[str, bytes], sentence: str) -> None:
+    """Each mistake is one sentence."""
+    with pytest.raises(ConfigurationError, match=sentence):
+        decode_manifest({**FILE, **texts}, "m")
+
+
+def test_the_file_called_manifest_is_required() -> None:
+    """A directory without one is no manifest."""
+    with pytest.raises(ConfigurationError, match="m: no file called manifest"):
+        decode_manifest({}, "m")

@@ -1,0 +1,44 @@
+"""The main configuration: the shipped sample, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imaginator.model.errors import ConfigurationError
+from imaginator.model.settings import decode_settings
+
+SAMPLE = Path(__file__).parents[2] / "etc" / "conf.json"
+
+
+def test_the_shipped_sample_is_good() -> None:
+    """It decodes without a warning, the architecture expanded in its names."""
+    told: list[str] = []
+    settings = decode_settings(SAMPLE.read_bytes(), "conf.json", "amd64", told.append)
+
+    assert ["bootstrap/Debian-12/amd64"] == list(settings.bootstrap_streams)
+    assert not told
+
+
+@pytest.mark.parametrize(
+    ("stream", "sentence"),
+    [
+        (
+            '"s": {"BootstrapCommand": ["x"], "PackagerType": "rpm"}',
+            r"\['s'\].PackagerType: unknown packager type 'rpm'",
+        ),
+        ('"s": {"BootstrapCommand": [], "PackagerType": "deb"}', r"\['s'\].BootstrapCommand: empty"),
+        ('"../s": {"BootstrapCommand": ["x"], "PackagerType": "deb"}', r"stream name '../s'"),
+        (
+            '"s": {"BootstrapCommand": ["x"], "PackagerType": "deb", "FilterLines": ["("]}',
+            r"\['s'\].FilterLines: line 1: ",
+        ),
+    ],
+)
+def test_a_bad_bootstrap_stream_is_named(stream: str, sentence: str) -> None:
+    """The error names the file, the stream and the field."""
+    data = f'{{"BootstrapStreams": {{{stream}}}, "PackagerTypes": {{"deb": {{}}}}}}'.encode()
+
+    with pytest.raises(ConfigurationError, match=rf"^c: \$\.BootstrapStreams.*{sentence}"):
+        decode_settings(data, "c", "amd64")

@@ -1,0 +1,43 @@
+"""The streams configuration: names, patterns, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from imaginator.model.errors import ConfigurationError
+from imaginator.model.streams import Stream, decode_streams
+
+DATA = b"""{
+    "Streams": {"base/$ARCH": {"ManifestUrl": "dir:///m"}},
+    "StreamPatterns": {"user/[a-z]+/$ARCH$": {"ManifestUrl": "u"}, "user/both/.*": {"ManifestUrl": "v"}}
+}"""
+
+
+def test_a_stream_is_found_by_name_or_by_pattern() -> None:
+    """A pattern matches the whole name; only $ARCH is a variable in it."""
+    streams = decode_streams(DATA, "s", "amd64")
+
+    assert streams.find("base/amd64") == Stream(manifest_url="dir:///m")
+    assert streams.find("user/ann/amd64") == Stream(manifest_url="u")
+    assert streams.find("user/ann/amd64/more") is None
+
+
+def test_two_patterns_for_one_name_are_an_error() -> None:
+    """The error names both."""
+    with pytest.raises(ConfigurationError, match=r"stream user/both/amd64 matches two patterns: user/.* and user/both"):
+        decode_streams(DATA, "s", "amd64").find("user/both/amd64")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"{}", "s: neither Streams nor StreamPatterns"),
+        (b'{"Streams": {"a//b": {"ManifestUrl": "u"}}}', r"s: \$.Streams: stream name 'a//b'"),
+        (b'{"Streams": {"a": {}}}', r"s: \$.Streams.*missing required field ManifestUrl"),
+        (b'{"StreamPatterns": {"(": {"ManifestUrl": "u"}}}', r"s: \$.StreamPatterns: '\(' is no regular expression"),
+    ],
+)
+def test_a_bad_file_is_told_of(data: bytes, sentence: str) -> None:
+    """File, field and reason."""
+    with pytest.raises(ConfigurationError, match=sentence):
+        decode_streams(data, "s", "amd64")

@@ -1,0 +1,121 @@
+"""The embedded store: adding, finding, expiring and collecting images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+
+from imaginator.model.errors import NotFound, StoreCorrupt
+from imaginator.model.image import Origin
+from imaginator.model.tree import Entry, Inode, Kind
+from imaginator.store.collector import GRACE, Collector
+from imaginator.store.interface import Wanted
+from tests.support.store_parts import START, Forest, StoreParts, draft, running_store
+
+DIRECTORY = Inode(Kind.DIRECTORY, 0o755)
+
+
+def planted(parts: StoreParts, content: bytes = b"text") -> tuple[Entry, dict[bytes, bytes]]:
+    """A tree of one file in one directory, whose object is kept, with its nodes."""
+    forest = Forest()
+    root = forest.plant({b"/": DIRECTORY, b"/d": DIRECTORY, b"/d/f": parts.put(content)})
+    return root, forest.nodes
+
+
+@pytest_twisted.ensureDeferred
+async def test_images_get_names_that_none_else_has(tmp_path: Path) -> None:
+    """Two images of one second are stamped a second apart, and both are found."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        first = await parts.store.add(draft("s", root), nodes, ["one"])
+        second = await parts.store.add(draft("s", root), {}, ["one", "two"])
+
+        assert ["s/2026-11-22:23:38:05", "s/2026-11-22:23:38:06"] == [first.name, second.name]
+        assert second == await parts.store.find_latest(Wanted("s"))
+        assert first == await parts.store.get(first.name)
+        assert [first.name, second.name] == [image.name for image in await parts.store.list("s/")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_missing_object_or_node_refuses_the_image(tmp_path: Path) -> None:
+    """Nothing is to be seen of an image that is not whole."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        with pytest.raises(StoreCorrupt, match="node"):
+            await parts.store.add(draft("s", root), {}, [])
+        parts.objects.path(parts.put(b"text").object).unlink()
+        with pytest.raises(StoreCorrupt, match="objects are missing"):
+            await parts.store.add(draft("s", root), nodes, [])
+
+        assert () == tuple(await parts.store.list())
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_latest_matches_commit_or_branch_and_all_tags(tmp_path: Path) -> None:
+    """Values of one tag are alternatives, keys must all match."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        origin = Origin(git_branch="main", git_commit_id="c0ffee")
+        image = await parts.store.add(draft("s", root, origin=origin, tags={"a": "1", "b": "2"}), nodes, [])
+        await parts.store.add(draft("s", root), {}, [])
+
+        assert image == await parts.store.find_latest(Wanted("s", "main"))
+        assert image == await parts.store.find_latest(Wanted("s", "c0ffee", {"a": ("0", "1"), "b": ("2",)}))
+        assert await parts.store.find_latest(Wanted("s", tags={"a": ("1",), "b": ("3",)})) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_expired_or_deleted_image_is_not_found(tmp_path: Path) -> None:
+    """Pinned, it would have stayed."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        expiry = START + timedelta(hours=1)
+        short = await parts.store.add(draft("s", root, expires_at=expiry), nodes, [])
+        pinned = await parts.store.add(draft("s", root, expires_at=expiry), {}, [])
+        gone = await parts.store.add(draft("s", root), {}, [])
+        await parts.store.set_expiry(pinned.name, None)
+        await parts.store.delete(gone.name)
+        parts.later(hours=2)
+
+        assert [pinned.name] == [image.name for image in await parts.store.list()]
+        for name in (short.name, gone.name):
+            with pytest.raises(NotFound):
+                await parts.store.get(name)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_only_a_gone_image_needed_is_collected_after_the_grace(tmp_path: Path) -> None:
+    """Objects, nodes and layers of an expired image stay for running builds, then go; shared ones stay."""
+    async with running_store(tmp_path) as parts:
+        layers = tmp_path / "layers"
+        for layer in ("old", "kept"):
+            (layers / layer / "tree").mkdir(parents=True)
+            os.utime(layers / layer, (0, 0))
+        kept, gone = planted(parts, b"kept"), planted(parts, b"gone")
+        await parts.store.add(draft("kept", kept[0]), kept[1], ["kept"])
+        image = await parts.store.add(draft("gone", gone[0]), gone[1], ["kept", "old"])
+        for digest in (parts.put(b"kept").object, parts.put(b"gone").object):
+            os.utime(parts.objects.path(digest), (0, 0))
+        collector = Collector(parts.catalogue, parts.objects.directory, layers, parts.workers, lambda: parts.now)
+        await parts.store.delete(image.name)
+        await collector.run()
+        assert not await parts.store.missing([parts.put(b"gone").object])
+        os.utime(parts.objects.path(parts.put(b"gone").object), (0, 0))
+        parts.later(seconds=GRACE + 1)
+        await collector.run()
+
+        dead = parts.objects.path(_digest(b"gone"))
+        assert [False, True] == [dead.exists(), parts.objects.path(_digest(b"kept")).exists()]
+        assert ["kept"] == [path.name for path in layers.iterdir()]
+        with pytest.raises(StoreCorrupt):
+            await parts.store.add(draft("s", gone[0]), {}, [])
+        await parts.store.add(draft("s", kept[0]), {}, [])
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha512(content).digest()

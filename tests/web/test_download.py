@@ -1,0 +1,90 @@
+"""Images as tar archives, for those who may have them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest_twisted
+from twisted.internet import reactor
+
+from imaginator.model.image import Image
+from imaginator.model.tree import Entry, Inode, Kind, Node, encode_node
+from imaginator.web.app import Web, WebParts
+from imaginator.web.site import BoundedSite
+from tests.support.fake_builder import START, FakeBuilder, FakeStore
+from tests.support.raw_http import Tls, served
+from tests.support.visitor import one_worker
+
+NAME = "a/b/2026-11-22:23:38:05"
+CONTENT = bytes(range(256)) * 4096
+
+
+def small_store(directory: Path) -> FakeStore:
+    """A store with one image, of a directory with one file."""
+    store, digest = FakeStore(), hashlib.sha512(CONTENT).digest()
+    store.directory = directory
+    store.object_path(digest).write_bytes(CONTENT)
+    file = Entry(b"data", Inode(Kind.REGULAR, 0o644, size=len(CONTENT), object=digest))
+    node = Node((file,))
+    node_id, _ = encode_node(node)
+    store.tree[node_id] = node
+    root = Entry(b"", Inode(Kind.DIRECTORY, 0o755), node_id)
+    store.images[NAME] = Image(name=NAME, root=root, created_at=START)
+    return store
+
+
+@asynccontextmanager
+async def site(directory: Path, public: bool = False) -> AsyncIterator[BoundedSite]:
+    """The pages over `small_store`."""
+    workers = one_worker()
+    workers.startService()
+    builder = FakeBuilder(store=small_store(directory))
+    web = Web(WebParts(builder, workers, str, reactor, public_downloads=public))
+    yield BoundedSite(web.resource(), reactor)
+    workers.stopService()
+
+
+def archive(answer: bytes) -> tarfile.TarFile:
+    """The tar archive in an answer of HTTP/1.0, whose body is all that follows the headers."""
+    return tarfile.open(fileobj=io.BytesIO(answer.partition(b"\r\n\r\n")[2]))
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image_is_downloaded_with_a_certificate(tmp_path: Path) -> None:
+    """Over HTTPS, a verified certificate gets the archive under a file name without colons and slashes."""
+    async with site(tmp_path) as pages, served(pages, Tls()) as connect:
+        client = await connect("alice")
+        client.transport.write(b"GET /getImage?%s HTTP/1.0\r\n\r\n" % NAME.encode())
+        await client.lost
+
+        assert b'filename="a-b-2026-11-22-23-38-05.tar"' in client.data
+        member = archive(bytes(client.data)).extractfile("./data")
+        assert member is not None
+        assert CONTENT == member.read()
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_a_certificate_nothing_is_downloaded(tmp_path: Path) -> None:
+    """Over HTTPS without a certificate the answer is 401."""
+    async with site(tmp_path) as pages, served(pages, Tls()) as connect:
+        client = await connect()
+        client.ask(f"/getImage?{NAME}")
+        await client.until(lambda data: b"client certificate" in data)
+
+        assert client.data.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest_twisted.ensureDeferred
+async def test_public_downloads_need_no_certificate(tmp_path: Path) -> None:
+    """With public downloads everybody gets the archive, over plain HTTP too."""
+    async with site(tmp_path, public=True) as pages, served(pages) as connect:
+        client = await connect()
+        client.transport.write(b"GET /getImage?%s HTTP/1.0\r\n\r\n" % NAME.encode())
+        await client.lost
+
+        assert client.data.startswith(b"HTTP/1.0 200 ")

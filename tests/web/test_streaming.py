@@ -1,0 +1,199 @@
+"""Long answers over real sockets: they follow, they wait for the client, they leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from imaginator.build.buildlog import BuildLog
+from imaginator.model.build import BuildRequest
+from imaginator.model.redaction import Redactor
+from imaginator.store.workers import Workers
+from imaginator.web.app import Web, WebParts
+from imaginator.web.site import BoundedSite
+from imaginator.web.streaming import BLOCK, thread_blocks
+from tests.support.fake_builder import FakeBuilder, FakeLog
+from tests.support.raw_http import RawClient, served
+from tests.support.visitor import one_worker
+
+
+class Following:
+    """A running build and somebody who may read its log."""
+
+    def __init__(self, connect: Callable[[], Deferred[RawClient]], builder: FakeBuilder) -> None:
+        self.build_id = builder.add(BuildRequest(stream_name="a/b")).build_id
+        builder.start(self.build_id)
+        self.log: FakeLog = builder.logs[self.build_id]
+        self._connect = connect
+
+    async def ask(self, options: str = "&follow") -> RawClient:
+        """A client that asked for the log."""
+        client = await self._connect()
+        client.ask(f"/showCurrentBuildLog?a/b{options}")
+        return client
+
+
+@asynccontextmanager
+async def following() -> AsyncIterator[Following]:
+    """The pages on a real port, with a build that runs."""
+    builder = FakeBuilder({"a/b": []})
+    site = BoundedSite(Web(WebParts(builder, one_worker(), str, reactor)).resource(), reactor)
+    async with served(site) as connect:
+        yield Following(connect, builder)
+
+
+def chunks(data: bytes | bytearray) -> bytes:
+    """The body of a chunked answer, as far as it is whole."""
+    body, rest = b"", bytes(data).partition(b"\r\n\r\n")[2]
+    while b"\r\n" in rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_log_is_followed_until_its_build_is_finished() -> None:
+    """What is there comes at once, what is written comes as it is written, and the end ends the answer."""
+    async with following() as build:
+        build.log.append(b"one\n")
+        client = await build.ask()
+        await client.until(lambda data: chunks(data) == b"one\n")
+        build.log.append(b"two\n")
+        await client.until(lambda data: chunks(data) == b"one\ntwo\n")
+        build.log.append(b"three\n")
+        build.log.finish()
+        data = await client.until(lambda data: data.endswith(b"0\r\n\r\n"))
+
+        assert b"one\ntwo\nthree\n" == chunks(data)
+        assert b"content-type: text/plain; charset=utf-8" in data.lower()
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_follow_the_answer_ends_where_the_log_is() -> None:
+    """A log can be read from an offset, as far as it goes now, while its build runs on."""
+    async with following() as build:
+        build.log.append(b"0123456789")
+        client = await build.ask("&offset=4")
+
+        assert b"456789" == chunks(await client.until(lambda data: data.endswith(b"0\r\n\r\n")))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_does_not_read_is_waited_for() -> None:
+    """Of a long log no more is read than the sockets take; the rest comes when the client reads again."""
+    async with following() as build:
+        build.log.append(bytes(64 * 1024 * 1024))
+        build.log.finish()
+        client = await build.ask()
+        await client.until(lambda data: len(data) > BLOCK)
+        client.pause()
+        await _quiet(build.log)
+
+        assert len(build.log.reads) < 512
+
+        client.resume()
+        await client.until(lambda data: data.endswith(b"0\r\n\r\n"))
+        assert len(build.log.data) < len(client.data)
+
+
+async def _quiet(log: FakeLog) -> None:
+    """Return when the server has stopped reading: nothing more in a thousand turns of the reactor."""
+    turns, reads = 0, -1
+    while turns < 1000:
+        turns, reads = (turns + 1, reads) if len(log.reads) == reads else (0, len(log.reads))
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0, turn.callback, None)
+        await turn
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_goes_away_is_forgotten() -> None:
+    """Nobody waits for a build on behalf of a client that has disconnected, and the build does not mind."""
+    async with following() as build:
+        build.log.append(b"one\n")
+        client = await build.ask()
+        await client.until(lambda data: chunks(data) == b"one\n")
+        assert 1 == build.log.readers
+        client.transport.abortConnection()
+        await client.lost
+        await _quiet(build.log)
+
+        assert 0 == build.log.readers
+        build.log.append(b"two\n")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_log_of_a_real_build_is_followed(tmp_path: Path) -> None:
+    """What a build log writes to its file reaches the reader, less the secrets, and its end ends the answer."""
+    builder = FakeBuilder({"a/b": []})
+    site = BoundedSite(Web(WebParts(builder, one_worker(), str, reactor)).resource(), reactor)
+    async with served(site) as connect:
+        build = Following(connect, builder)
+        log = BuildLog(tmp_path / "log", Redactor({"PASSWORD": "hunter2hunter2"}), reactor)
+        builder.logs[build.build_id] = log  # type: ignore[assignment]
+        log.note("one")
+        client = await build.ask()
+        await client.until(lambda data: chunks(data) == b"one\n")
+        log.log(b"two hunter2hunter2\n")
+        log.finish()
+        data = await client.until(lambda data: data.endswith(b"0\r\n\r\n"))
+
+        assert b"one\ntwo $PASSWORD\n" == chunks(data)
+
+
+class BrokenLog(FakeLog):
+    """A log whose disk fails after the first block."""
+
+    async def read(self, offset: int, limit: int) -> bytes:
+        """Read, or fail."""
+        if offset:
+            raise OSError("the disk is gone")
+        return await super().read(offset, limit)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_breaks_is_not_taken_for_whole(clean_reactor: list[Failure]) -> None:
+    """When a log cannot be read on, the connection is cut instead of the answer being ended."""
+    builder = FakeBuilder({"a/b": []})
+    site = BoundedSite(Web(WebParts(builder, one_worker(), str, reactor)).resource(), reactor)
+    async with served(site) as connect:
+        build = Following(connect, builder)
+        builder.logs[build.build_id] = BrokenLog(b"one\n")
+        client = await build.ask()
+        await client.lost
+
+        assert not client.data.endswith(b"0\r\n\r\n")
+        assert [OSError] == [failure.type for failure in clean_reactor]
+        clean_reactor.clear()
+
+
+class Direct:
+    """Workers without threads."""
+
+    async def run(self, function: Callable[[], bytes]) -> bytes:
+        """Call now."""
+        return function()
+
+
+@pytest_twisted.ensureDeferred
+async def test_blocks_are_made_one_at_a_time() -> None:
+    """Small parts are sent together; no part is made before it is asked for; the end is an empty block."""
+    made = []
+
+    def parts() -> Iterator[bytes]:
+        for part in (b"1", b"2" * BLOCK, b"3"):
+            made.append(part[:1])
+            yield part
+
+    source = thread_blocks(parts(), cast(Workers, Direct()))
+
+    assert b"1" + b"2" * BLOCK == await source()
+    assert [b"1", b"2"] == made
+    assert [b"3", b"", b""] == [await source(), await source(), await source()]
