@@ -55,7 +55,7 @@ class Site:
         return self.certificates / f"{who}.pem", self.certificates / f"{who}.key"
 
     def daemon_flags(self) -> list[str]:
-        """The flags that make a daemon serve this site, on a free port of the loopback address."""
+        """The flags that make a daemon serve this site, on a free port of the loopback address, building when asked."""
         certificate, key = self.certificate("imaginator")
         return [
             "--configuration-url", self.configuration.as_uri(),
@@ -63,6 +63,7 @@ class Site:
             "--log-dir", str(self.logs),
             "--listen-address", "127.0.0.1",
             "--port", "0",
+            "--image-rebuild-interval", "0",
             "--ca-file", str(self.authority),
             "--cert-file", str(certificate),
             "--key-file", str(key),

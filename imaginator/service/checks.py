@@ -28,10 +28,13 @@ def check_host(image_server: str) -> None:
 
 async def check_sandbox(reactor: Reactor, folder: Path) -> None:
     """Open a sandbox below ``folder``, on the file system of the builds; raises `ConfigurationError`."""
-    layer = folder / "check-layer"
-    layer.mkdir()
+    place = folder / "check"
+    layer = place / "layer"
+    layer.mkdir(parents=True)
     try:
-        sandbox = await Sandbox.open(reactor, Workspace(folder / "check", (layer,)), Profile.MANIFEST, Limits())
+        sandbox = await Sandbox.open(reactor, Workspace(place, (layer,)), Profile.MANIFEST, Limits())
+        await sandbox.close()
     except BuildFailed as error:
         raise ConfigurationError("no sandbox", str(error)) from None
-    await sandbox.close()
+    finally:
+        shutil.rmtree(place)
