@@ -12,6 +12,9 @@ from pathlib import Path
 
 from demo.site import Site
 
+ENDED_WELL = -signal.SIGTERM
+"""The exit status after SIGTERM: twistd ends by the signal once its services have stopped."""
+
 _LISTENING = re.compile(r"listening on port (\d+)")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0

@@ -86,7 +86,8 @@ class Site:
     def commit(self, message: str) -> None:
         """Commit everything in the repository's folder."""
         self.git("add", "--all")
-        self.git("-c", "user.name=demo", "-c", "user.email=demo@localhost", "commit", "--quiet", "--allow-empty", "-m", message)
+        who = ("-c", "user.name=demo", "-c", "user.email=demo@localhost")
+        self.git(*who, "commit", "--quiet", "--allow-empty", "-m", message)
 
     def git(self, *arguments: str) -> None:
         """Run git in the repository, deaf to the configuration of whoever runs this."""

@@ -152,7 +152,7 @@ def modernised(word: str) -> str:
 
 def flags_directory(arguments: Sequence[str], default: str) -> str:
     """The flags directory that the command line names."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = word.partition("=")
         if name == "--flags-directory":
             return value if equals else following

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.daemon import Daemon
+from demo.daemon import ENDED_WELL, Daemon
 from imaginator.rpc.client import RpcError
 from tests.integration.conftest import new_site
 from tests.integration.test_bad_input import OVER_SMALL, poll, wait_for_text
@@ -71,7 +71,7 @@ def test_sigterm_keeps_the_queue(live: Live) -> None:
         "the build to be taken up",
     )
 
-    assert (0, []) == (status, left)
+    assert (ENDED_WELL, []) == (status, left)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.daemon import Daemon
+from demo.daemon import ENDED_WELL, Daemon
 from demo.site import Site
 from tests.integration.conftest import new_site
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
@@ -137,7 +137,7 @@ def test_absent_certificates_close_rpc_alone(site: Site) -> None:
         status = daemon.stop()
 
     assert str(site.authority) in page
-    assert 0 == status
+    assert ENDED_WELL == status
 
 
 def test_sigterm_ends_it_well(site: Site) -> None:
@@ -146,5 +146,5 @@ def test_sigterm_ends_it_well(site: Site) -> None:
     daemon.start()
     status = daemon.stop()
 
-    assert 0 == status
+    assert ENDED_WELL == status
     assert 1 == sum("embedded" in line for line in daemon.log.read_text().splitlines())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.daemon import Daemon
+from demo.daemon import ENDED_WELL, Daemon
 from demo.site import Site
 from imaginator.rpc.client import Client, Credentials
 
@@ -82,7 +82,7 @@ class Live:
         """Stop the daemon; it must end well and leave nothing."""
         status = self.daemon.stop()
         left = leftovers(self.site)
-        assert (0, []) == (status, left), self.daemon.log.read_text(errors="replace")[-5000:]
+        assert (ENDED_WELL, []) == (status, left), self.daemon.log.read_text(errors="replace")[-5000:]
 
 
 def leftovers(site: Site) -> list[str]:
