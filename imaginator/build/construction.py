@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from imaginator.build import packager
 from imaginator.build.monitor import Monitor
@@ -15,6 +17,8 @@ from imaginator.model.errors import BuildFailed, TimedOut
 from imaginator.sandbox.process import Output, Tail, finish
 from imaginator.sandbox.sandbox import Sandbox
 from imaginator.sandbox.tree import Tree
+
+T = TypeVar("T")
 
 LARGEST_ANSWER = 64 << 20
 """Bytes of output that the build itself reads, such as a package list."""
@@ -53,6 +57,21 @@ class Bounded:
     def data(self) -> bytes:
         """What was kept."""
         return b"".join(self._parts)
+
+
+async def together(*works: Coroutine[Deferred[Any], Any, T]) -> list[T]:
+    """The results of works that are done side by side; raises the first failure when all have ended.
+
+    When this is cancelled, so are they, and it ends after them.
+    """
+    outcomes = await DeferredList([ensureDeferred(work) for work in works], consumeErrors=True)
+    return [_result(result) for _, result in outcomes]
+
+
+def _result(result: Any) -> Any:
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result
 
 
 class Construction:

@@ -99,14 +99,14 @@ class Mirror:
         Raises `ConfigurationError` where the commit has no such directory.
         """
         tree = f"{commit}:{directory}"
-        if not await self._has(remote, tree):
-            raise ConfigurationError(remote.shown, f"no directory {directory!r} in commit {commit}")
-        kind = await self._git(remote, "cat-file", "-t", tree)
+        try:
+            kind = await self._git(remote, "cat-file", "-t", tree)
+        except BuildFailed:
+            raise ConfigurationError(remote.shown, f"no directory {directory!r} in commit {commit}") from None
         if kind.strip() != b"tree":
             raise ConfigurationError(remote.shown, f"{directory!r} is not a directory in commit {commit}")
         index = {"GIT_INDEX_FILE": str(into) + ".index", "GIT_WORK_TREE": str(into)}
-        await self._git(remote, "read-tree", tree, more=index)
-        await self._git(remote, "checkout-index", "--all", "--quiet", more=index, directory=str(into))
+        await self._git(remote, "read-tree", "--reset", "-u", tree, more=index, directory=str(into))
 
     async def _download(self, remote: Remote, revision: Revision) -> None:
         """Fetch one commit, without its history, and keep a reference to it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imaginator.build import packager
-from imaginator.build.construction import Construction
+from imaginator.build.construction import Construction, together
 from imaginator.build.environment import resolver_configuration
 from imaginator.build.scripts import run_scripts
 from imaginator.build.tests import PLACE as TESTS
@@ -109,8 +109,7 @@ async def require_packager(construction: Construction) -> None:
 
 async def clean(construction: Construction, workers: Workers) -> None:
     """The packager's clean command, then its clean patterns; ``resolv.conf`` is left empty."""
-    await construction.packager("clean")
-    lines = await _clean_patterns(construction)
+    _, lines = await together(construction.packager("clean"), _clean_patterns(construction))
     if lines:
         paths = await construction.tree.paths()
         gone = await workers.run(_matching, Filter(lines, "clean patterns"), paths)
@@ -145,10 +144,12 @@ async def list_and_test(construction: Construction) -> tuple[Package, ...]:
 
 
 async def _packages(construction: Construction) -> tuple[Package, ...]:
-    multiplier = (await construction.packager_answer("show-size-multiplier")).strip() or b"1"
-    if not multiplier.isdigit():
+    answers = (construction.packager_answer(question) for question in ("show-size-multiplier", "list"))
+    multiplier, lines = await together(*answers)
+    factor = multiplier.strip() or b"1"
+    if not factor.isdigit():
         raise BuildFailed(f"package show-size-multiplier: {multiplier!r} is no number")
-    return packager.parse_list(await construction.packager_answer("list"), int(multiplier))
+    return packager.parse_list(lines, int(factor))
 
 
 def host_resolver() -> bytes:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 
-from twisted.internet.defer import DeferredList, ensureDeferred
-from twisted.python.failure import Failure
-
 from imaginator.build import packager
-from imaginator.build.construction import Access, Bounded, Construction
+from imaginator.build.construction import Access, Bounded, Construction, together
 from imaginator.model.errors import BuildFailed
 
 PLACE = b"/tests"
@@ -24,10 +21,8 @@ async def run_tests(construction: Construction) -> None:
     """Run every executable below ``/tests``; raises `BuildFailed` naming each that fails or takes too long."""
     paths = await construction.tree.executables(PLACE)
     construction.monitor.note(f"run {len(paths)} tests")
-    running = [ensureDeferred(_failure(construction, os.fsdecode(path))) for path in sorted(paths)]
-    # A cancelled list cancels its members and still waits for their ends.
-    outcomes = await DeferredList(running, consumeErrors=True)
-    failures = [failure for failure in map(_told, outcomes) if failure]
+    outcomes = await together(*(_failure(construction, os.fsdecode(path)) for path in sorted(paths)))
+    failures = [failure for failure in outcomes if failure]
     if failures:
         raise BuildFailed("\n".join(failures))
 
@@ -44,11 +39,3 @@ async def _failure(construction: Construction, path: str) -> str:
     construction.monitor.note(f"--- test {path}: {'failed' if failure else 'passed'}")
     construction.monitor.log(output.data)
     return failure
-
-
-def _told(outcome: tuple[bool, object]) -> str:
-    """A test's failure, or nothing; raises what kept the test from having an outcome, such as cancellation."""
-    _, result = outcome
-    if isinstance(result, Failure):
-        result.raiseException()
-    return str(result)

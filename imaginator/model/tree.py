@@ -4,6 +4,9 @@ A `Node` lists a directory's entries sorted by name; a subdirectory's entry carr
 two trees differ only where their ids differ. A node's id is the SHA-256 of its encoding (MessagePack of the array
 form of these structs); a regular file's content is an *object*, named by its SHA-512. Empty files have no object.
 
+No struct here can be part of a reference cycle, so that the garbage collector need not know them (``gc=False``): with
+tens of thousands of them, its full collections would hold up the reactor.
+
 Names, link targets and attribute values are bytes: Linux promises no encoding. Times are nanoseconds since 1970.
 """
 
@@ -28,7 +31,7 @@ class Kind(StrEnum):
     COMPUTED = "x"
 
 
-class Inode(msgspec.Struct, frozen=True, array_like=True):
+class Inode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One file's metadata.
 
     ``mode`` holds the permission and set-id bits only (0o7777). ``size`` and ``object`` (a SHA-512 digest, empty for
@@ -50,7 +53,7 @@ class Inode(msgspec.Struct, frozen=True, array_like=True):
     link: bytes = b""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A name in a directory; ``node`` is the id of a subdirectory's node, empty for everything else.
 
     A tree's root is an entry with an empty name.
@@ -61,7 +64,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     node: bytes = b""
 
 
-class Node(msgspec.Struct, frozen=True, array_like=True):
+class Node(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A directory's entries, sorted by name."""
 
     entries: tuple[Entry, ...] = ()

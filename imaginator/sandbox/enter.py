@@ -95,6 +95,8 @@ class Entry:
 
 def main(*words: str) -> None:
     """Run the command, and end as it ends: with its exit status, or by its signal."""
+    die_with_parent(0)
+    os.setsid()
     entry = Entry(list(words))
     for group in entry.groups:
         with open(group, "w") as file:

@@ -277,6 +277,7 @@ def _serve(holder: Holder) -> None:
 def main(parent: str, directory: str, *lowers: str) -> None:
     """Serve until standard input ends; the first answer tells that the tree is there, or why not."""
     die_with_parent(int(parent))
+    os.setsid()
     os.umask(0)
     try:
         unshare(CLONE_NEWNS)

@@ -6,10 +6,11 @@ are those of the whole file even when a hard-link group was copied up under one 
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imaginator.sandbox.beneath import write_all
 from imaginator.sandbox.syscalls import sync_file_system
@@ -36,6 +37,7 @@ _KINDS = {
 }
 _WHOLE = 8 << 20
 """Files up to this size are read whole, so that content which is known is not written a second time."""
+_ENOUGH_FOR_A_THREAD = 64
 _FEW = 100
 """Up to so many new objects are synced one by one; more, and the whole file system is cheaper."""
 
@@ -117,30 +119,75 @@ def _attributes(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
-def collect(paths: Iterable[bytes], merged: bytes, objects: bytes) -> Iterator[tuple[bytes, bytes, int, bool]]:
+def collect(paths: Sequence[bytes], merged: bytes, objects: bytes) -> Iterator[tuple[bytes, bytes, int, bool]]:
     """Hash each file and store its content in ``objects``, reading it once: path, digest, size, whether it was new.
 
     What is new is on disk when this ends.
     """
-    fresh: list[bytes] = []
     os.makedirs(objects, mode=0o700, exist_ok=True)
-    for path in paths:
-        descriptor = os.open(merged + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            digest, size, target = _store(descriptor, objects)
-        finally:
-            os.close(descriptor)
-        if target:
-            fresh.append(target)
-        yield path, digest, size, bool(target)
-    _sync(fresh, objects)
+    threads = min(os.cpu_count() or 1, len(paths) // _ENOUGH_FOR_A_THREAD + 1)
+    shares = [_Share(number, paths[number::threads], merged, objects) for number in range(threads)]
+    _run([share.work for share in shares])
+    for share in shares:
+        yield from share.contents
+    _sync([path for share in shares for path in share.fresh], objects)
 
 
-def _store(descriptor: int, objects: bytes) -> tuple[bytes, int, bytes]:
+class _Share:
+    """The files that one thread hashes and stores; hashing and writing leave the interpreter to the others."""
+
+    def __init__(self, number: int, paths: Sequence[bytes], merged: bytes, objects: bytes) -> None:
+        self._paths = paths
+        self._merged = merged
+        self._objects = objects
+        self._temporary = os.path.join(objects, b".new-%d-%d" % (os.getpid(), number))
+        self.contents: list[tuple[bytes, bytes, int, bool]] = []
+        self.fresh: list[bytes] = []
+
+    def work(self) -> None:
+        for path in self._paths:
+            descriptor = os.open(self._merged + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                digest, size, target = _store(descriptor, self._objects, self._temporary)
+            finally:
+                os.close(descriptor)
+            if target:
+                self.fresh.append(target)
+            self.contents.append((path, digest, size, bool(target)))
+
+
+def _run(works: Sequence[Callable[[], None]]) -> None:
+    """Run functions side by side, the last one here; raises what the first failing one raised."""
+    failures: list[BaseException] = []
+    running = []
+    for work in works[:-1]:
+        done = _thread.allocate_lock()
+        done.acquire()
+        running.append(done)
+        _thread.start_new_thread(_guarded, (work, failures, done))
+    try:
+        works[-1]()
+    finally:
+        for done in running:
+            done.acquire()
+    if failures:
+        raise failures[0]
+
+
+def _guarded(work: Callable[[], None], failures: list[BaseException], done: _thread.LockType) -> None:
+    try:
+        work()
+    except BaseException as error:
+        failures.append(error)
+    finally:
+        done.release()
+
+
+def _store(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bytes]:
     """The digest and size of an open file, and where its content now lies if it was new."""
     size = os.fstat(descriptor).st_size
     if size > _WHOLE:
-        return _store_large(descriptor, objects)
+        return _store_large(descriptor, objects, temporary)
     data = bytearray()
     while block := os.read(descriptor, max(size - len(data), 0) + 1):
         data += block
@@ -150,13 +197,12 @@ def _store(descriptor: int, objects: bytes) -> tuple[bytes, int, bytes]:
     target = object_path(objects, digest)
     if _known(target):
         return digest, len(data), b""
-    temporary = _temporary(objects)
     _write(temporary, [data])
     _keep(temporary, target)
     return digest, len(data), target
 
 
-def _store_large(descriptor: int, objects: bytes) -> tuple[bytes, int, bytes]:
+def _store_large(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bytes]:
     content = hashlib.sha512()
     size = 0
 
@@ -167,7 +213,6 @@ def _store_large(descriptor: int, objects: bytes) -> tuple[bytes, int, bytes]:
             size += len(block)
             yield block
 
-    temporary = _temporary(objects)
     _write(temporary, blocks())
     target = object_path(objects, content.digest())
     if _known(target):
@@ -190,10 +235,6 @@ def _known(target: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _temporary(objects: bytes) -> bytes:
-    return os.path.join(objects, b".new-%d" % os.getpid())
 
 
 def _write(path: bytes, blocks: Iterable[bytes | bytearray]) -> None:

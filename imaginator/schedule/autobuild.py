@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from imaginator.model.build import BuildRequest, State
@@ -36,7 +36,11 @@ class AutoBuild:
         await self._rebuild([name for name in settings.image_streams_to_auto_rebuild if name not in bootstraps])
 
     async def _rebuild(self, names: Sequence[str]) -> None:
-        await gatherResults([Deferred.fromCoroutine(self._one(name)) for name in names])
+        work = [Deferred.fromCoroutine(self._one(name)) for name in names]
+        try:
+            await gatherResults(work, consumeErrors=True)
+        except FirstError as first:
+            first.subFailure.raiseException()
 
     async def _one(self, name: str) -> None:
         """Build one stream, or let its latest image live on."""

@@ -6,15 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from imaginator.build.environment import shown_secrets
 from imaginator.build.fetch import Fetcher
-from imaginator.model.errors import ConfigurationError
 from imaginator.model.redaction import SHORTEST_SECRET, Redactor
 from imaginator.model.settings import BootstrapStream, Settings, decode_settings
 from imaginator.model.streams import Stream, Streams, decode_streams
@@ -42,14 +39,12 @@ class ConfigurationParts(NamedTuple):
     arch: str
 
 
-class Configuration(Service):
-    """The configuration in force. `load` comes first; the service watches the files from its start on."""
+class Configuration:
+    """The configuration in force. `load` comes first; then `look` is to be called every `LOCAL_INTERVAL`."""
 
     def __init__(self, parts: ConfigurationParts) -> None:
         self._parts = parts
         self._turn = DeferredLock()
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = parts.reactor
         self._server_turn = 0.0
         self._redactor = Redactor({})
         self.arch = parts.arch
@@ -62,20 +57,8 @@ class Configuration(Service):
     async def load(self) -> None:
         """Read everything once; raises `ConfigurationError` where there is no main configuration to work with."""
         await self._refresh(everything=True)
-        if self._settings.value is None:
-            raise ConfigurationError(*self._settings.error.split(": ", 1))
-
-    def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin to watch."""
-        super().startService()
-        self._loop.start(LOCAL_INTERVAL, now=False)
-
-    async def stopService(self) -> None:  # noqa: N802 - Twisted's name
-        """Stop watching, and wait for a look that is under way."""
-        super().stopService()
-        if self._loop.running:
-            self._loop.stop()
-        await self._turn.run(lambda: None)
+        if self._settings.problem and (self._settings.malformed or self._settings.value is None):
+            raise self._settings.problem
 
     @property
     def settings(self) -> Settings:
@@ -104,7 +87,8 @@ class Configuration(Service):
     @property
     def errors(self) -> list[str]:
         """What is wrong with the latest version of each file, for people."""
-        return [document.error for document in (self._variables, self._settings, self._streams) if document.error]
+        documents = (self._variables, self._settings, self._streams)
+        return [str(document.problem) for document in documents if document.problem]
 
     @property
     def names(self) -> list[str]:
@@ -126,18 +110,13 @@ class Configuration(Service):
         """Read everything again, now."""
         return Deferred.fromCoroutine(self._refresh(everything=True))
 
-    async def _look(self) -> None:
-        """One turn of the watch; whatever happens, the watch goes on."""
+    async def look(self) -> None:
+        """One turn of the watch: local files every time, those of a server when their interval is over."""
         now = self._parts.reactor.seconds()
         everything = now >= self._server_turn
         if everything:
             self._server_turn = now + max(self.settings.image_streams_check_interval, LOCAL_INTERVAL)
-        try:
-            await self._refresh(everything)
-        except CancelledError:
-            raise
-        except Exception:
-            _log.failure("looking at the configuration")
+        await self._refresh(everything)
 
     async def _refresh(self, everything: bool) -> None:
         """Fetch what has changed; files of servers only if ``everything``."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from imaginator.build.fetch import Fetcher, Validators
+from imaginator.build.fetch import NOTHING_KNOWN, Fetcher
 from imaginator.model.errors import ConfigurationError
 from imaginator.store.workers import Workers
 
@@ -19,9 +19,9 @@ Decode = Callable[[bytes], T]
 
 
 class Document(Generic[T]):
-    """A file's last good value; ``error`` says what is wrong with its latest version, empty for nothing.
+    """A file's last good value; ``problem`` is what is wrong with its latest version, ``malformed`` if it is there.
 
-    Good versions are copied to ``copy``, which stands in at start while the file cannot be reached; None: never.
+    Good versions are copied to ``copy``, which stands in at start while there is none to be had; None: never.
     """
 
     def __init__(self, fetcher: Fetcher, workers: Workers, copy: Path | None, decode: Decode[T]) -> None:
@@ -29,20 +29,23 @@ class Document(Generic[T]):
         self._workers = workers
         self._copy = copy
         self._decode = decode
-        self._known = Validators()
+        self._known = NOTHING_KNOWN
         self._url = ""
         self.value: T | None = None
-        self.error = ""
+        self.problem: ConfigurationError | None = None
+        self.malformed = False
 
     async def refresh(self, url: str, shown: str) -> bool:
         """Fetch the file if it has changed; whether there is a new value."""
         if url != self._url:
-            self._url, self._known = url, Validators()
+            self._url, self._known = url, NOTHING_KNOWN
         try:
             fetched = await self._fetcher.fetch(url, known=self._known, shown=shown)
-        except ConfigurationError as error:
-            self.error = str(error)
-            return self.value is None and await self._recall()
+        except ConfigurationError as problem:
+            # The file may come back as it was: only its content then shows that all is well again.
+            self._known = NOTHING_KNOWN
+            self.problem, self.malformed = problem, False
+            return await self._recall()
         if fetched.data is None:
             return False
         self._known = fetched.validators
@@ -51,16 +54,16 @@ class Document(Generic[T]):
     async def _take(self, data: bytes) -> bool:
         try:
             self.value = await self._workers.run(self._decode, data)
-        except ConfigurationError as error:
-            self.error = str(error)
-            return False
-        self.error = ""
+        except ConfigurationError as problem:
+            self.problem, self.malformed = problem, True
+            return await self._recall()
+        self.problem, self.malformed = None, False
         await self._workers.run(self._remember, data)
         return True
 
     async def _recall(self) -> bool:
-        """Take the last good copy, where the file cannot be reached and nothing is known yet."""
-        if self._copy is None or not self._copy.exists():
+        """Take the last good copy, where nothing is known yet."""
+        if self.value is not None or self._copy is None or not self._copy.exists():
             return False
         try:
             self.value = await self._workers.run(self._decode, self._copy.read_bytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imaginator.build.job import SourceWish
@@ -23,13 +22,14 @@ DEFAULT_EXPIRY = 3600.0
 
 
 class SourceFinder:
-    """Answers the wishes of running builds."""
+    """Answers the wishes of running builds, and knows which of them waits for which."""
 
     def __init__(self, store: ImageStore, configuration: Configuration, queue: Queue, runner: Runner) -> None:
         self._store = store
         self._configuration = configuration
         self._queue = queue
         self._runner = runner
+        self._waits: dict[str, str] = {}
 
     async def find(self, record: BuildRecord, running: Running, wish: SourceWish) -> Image:
         """The image that ``wish`` means, for the build ``record``.
@@ -44,9 +44,9 @@ class SourceFinder:
             return image
         if record.request.disable_recursive_build:
             raise SourceImageNeeded(problem, wish.stream)
-        self._check_circle(record, wish.stream)
         if await self._configuration.find(wish.stream) is None:
             raise SourceImageNeeded(f"{problem}: unknown stream: {wish.stream}", wish.stream)
+        self._check_circle(record, wish.stream)
         running.log.note(f"{problem}: building it first")
         return await self._build(record, running, wish)
 
@@ -60,49 +60,62 @@ class SourceFinder:
         return ""
 
     def _check_circle(self, record: BuildRecord, stream: str) -> None:
-        names = [one.request.stream_name for one in self._ancestry(record)][::-1]
-        if stream in names:
-            circle = [*names[names.index(stream) :], stream]
-            raise BuildFailed(f"build cycle: {' -> '.join(circle)}")
+        path = self._path(stream, record)
+        if path:
+            raise BuildFailed(f"build cycle: {' -> '.join([*path, stream])}")
 
-    def _ancestry(self, record: BuildRecord) -> Iterator[BuildRecord]:
-        """A build, the one that waits for it, the one that waits for that, and so on."""
-        parent: BuildRecord | None = record
-        while parent is not None:
-            yield parent
-            parent = self._queue.get(parent.parent)
+    def _path(self, stream: str, record: BuildRecord) -> list[str]:
+        """The streams from ``stream`` down to a build, where a build of ``stream`` waits for it; else nothing."""
+        name = record.request.stream_name
+        if name == stream:
+            return [name]
+        waiters = [waiter for waiter, awaited in self._waits.items() if awaited == record.build_id]
+        paths = [self._path(stream, waiter) for one in waiters if (waiter := self._queue.get(one))]
+        return next(([*path, name] for path in paths if path), [])
 
     async def _build(self, record: BuildRecord, running: Running, wish: SourceWish) -> Image:
         """Build the source while this build waits without a slot."""
-        child = await self._submit(record, wish)
-        waiting = self._runner.wait(child.build_id)
-        self._queue.touch(record.build_id, state=State.WAITING)
-        self._runner.suspend(running)
+        request = self._request(record, wish)
+        known = self._queue.equivalent(request)
+        child = known or self._child(record, request)
+        self._waits[record.build_id] = child.build_id
         try:
-            ended = await waiting
+            if known is None:
+                await self._queue.add(child)
+            ended = await self._wait(record, running, child)
         finally:
-            await self._runner.resume(running)
-            self._queue.touch(record.build_id, state=State.RUNNING)
+            del self._waits[record.build_id]
         if ended.state is State.SUCCEEDED:
             return await self._store.get(ended.image_name)
         reason = ended.failure.message if ended.failure else str(ended.state)
         kind = Cancelled if ended.state is State.CANCELLED else BuildFailed
         raise kind(f"source image {wish.stream}: {reason}")
 
-    async def _submit(self, record: BuildRecord, wish: SourceWish) -> BuildRecord:
-        request = BuildRequest(
+    async def _wait(self, record: BuildRecord, running: Running, child: BuildRecord) -> BuildRecord:
+        """The record of ``child`` when it has ended."""
+        waiting = self._runner.wait(child.build_id)
+        self._queue.touch(record.build_id, state=State.WAITING)
+        self._runner.suspend(running)
+        try:
+            ended = await waiting
+            await self._runner.resume(running)
+        finally:
+            # A build that is ended while it waits needs no slot to clean up.
+            running.suspended = False
+            self._queue.touch(record.build_id, state=State.RUNNING)
+        return ended
+
+    def _request(self, record: BuildRecord, wish: SourceWish) -> BuildRequest:
+        return BuildRequest(
             stream_name=wish.stream,
             git_branch=wish.commit,
             expires_in=record.request.expires_in or DEFAULT_EXPIRY,
             max_source_age=record.request.max_source_age,
             variables=wish.variables,
         )
-        known = self._queue.equivalent(request)
-        if known is not None:
-            return known
+
+    def _child(self, record: BuildRecord, request: BuildRequest) -> BuildRecord:
         now = self._runner.now()
-        child = BuildRecord(
+        return BuildRecord(
             build_id=new_build_id(now), request=request, requester="", submitted_at=now, parent=record.build_id
         )
-        await self._queue.add(child)
-        return child

@@ -15,6 +15,7 @@ from imaginator.build.engine import Engine, EngineParts
 from imaginator.build.environment import PATH
 from imaginator.build.fetch import Fetcher
 from imaginator.build.sources import Sources
+from imaginator.model.errors import ConfigurationError
 from imaginator.model.identity import Trusted
 from imaginator.rpc.jsonrpc import JsonRpc
 from imaginator.rpc.operations import Operations
@@ -23,7 +24,7 @@ from imaginator.sandbox.process import capture
 from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.autobuild import AutoBuild
 from imaginator.schedule.builder import Builder
-from imaginator.schedule.configuration import Configuration, ConfigurationParts
+from imaginator.schedule.configuration import LOCAL_INTERVAL, Configuration, ConfigurationParts
 from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
@@ -54,6 +55,9 @@ CLEAN_UP = 600.0
 
 COLLECTION = 600.0
 """Seconds between two collections."""
+
+CERTIFICATES = 10.0
+"""Seconds between two looks at the certificate files."""
 
 _log = Logger()
 
@@ -97,12 +101,13 @@ class Assembly:
         )
         sources = Sources(self.reactor, self.state / "sources")
         engine = Engine(EngineParts(self.reactor, self.state, self.store, self.layers, sources, self.workers))
+        self.queue = Queue(self.history, self._now)
         parts = RunnerParts(
             reactor=self.reactor,
             engine=engine,
             store=self.store,
             configuration=self.configuration,
-            queue=Queue(self.history, self._now),
+            queue=self.queue,
             archive=self.archive,
             logs=self.state / "logs",
             limits=self._limits(),
@@ -140,15 +145,17 @@ class Assembly:
         )
         site = BoundedSite(Web(parts).resource(), self.reactor)
         self.listener = Listener(self.reactor, self.reactor, options["listen-address"], options["port"], site)
+        self.certificates = Certificates(options["ca-file"], options["cert-file"], options["key-file"])
         self.secure()
 
     def secure(self) -> None:
         """Read the certificates; where files are absent RPC stays closed, with the reason on the status page."""
-        files = Certificates(self.options["ca-file"], self.options["cert-file"], self.options["key-file"])
+        self._versions = self.certificates.versions()
         try:
-            self.listener.secure(files)
+            self.listener.secure(self.certificates)
         except AbsentFile as absent:
             self.builder.rpc_closed = str(absent)
+            _log.warn("RPC is closed: {reason}", reason=str(absent))
         else:
             self.builder.rpc_closed = ""
 
@@ -158,11 +165,13 @@ class Assembly:
         daemon = Daemon(self.reactor, observer, load=self._load, reload=self._reload)
         self.workers.setServiceParent(daemon.foundation)
         self.catalogue.setServiceParent(daemon.foundation)
-        for service in (self.configuration, self.builder, *self._periodic(), self.listener):
+        for service in (self.builder, *self._periodic(), self.listener):
             service.setServiceParent(daemon.serving)
         return daemon
 
     def _periodic(self) -> Iterator[Periodic]:
+        yield Periodic(self.reactor, "configuration", LOCAL_INTERVAL, self.configuration.look)
+        yield Periodic(self.reactor, "certificates", CERTIFICATES, self._look_at_certificates)
         yield Periodic(self.reactor, "collection", COLLECTION, self.collector.run)
         interval = self.options["image-rebuild-interval"]
         if interval:
@@ -187,10 +196,18 @@ class Assembly:
         await self.configuration.load()
         await self.builder.load()
         _log.info("image store: {store}", store=self.builder.status().store)
-        if self.builder.rpc_closed:
-            _log.warn("RPC is closed: {reason}", reason=self.builder.rpc_closed)
 
     async def _reload(self) -> None:
         _log.info("reading certificates and configuration again")
-        self.secure()
+        self._secure_again()
         await self.configuration.reload()
+
+    async def _look_at_certificates(self) -> None:
+        if self.certificates.versions() != self._versions:
+            self._secure_again()
+
+    def _secure_again(self) -> None:
+        try:
+            self.secure()
+        except ConfigurationError as error:
+            _log.error("the certificates read before stay in force: {error}", error=str(error))

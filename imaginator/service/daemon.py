@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -20,6 +21,12 @@ UMASK = 0o022
 Work = Callable[[], Coroutine[Deferred[Any], Any, None]]
 
 _log = Logger()
+
+
+def forget_garbage() -> None:
+    """Keep what is there now out of all later garbage collections: walking it takes 50 ms of the reactor's time."""
+    gc.collect()
+    gc.freeze()
 
 
 class Reactor(IReactorCore, IReactorFromThreads):
@@ -70,6 +77,7 @@ class Daemon(MultiService):
         try:
             self.foundation.setServiceParent(self)
             await self._load()
+            forget_garbage()
             self.serving.setServiceParent(self)
         except CancelledError:
             pass
@@ -80,6 +88,7 @@ class Daemon(MultiService):
             self._give_up(f"cannot start: {error!r}")
 
     def _give_up(self, sentence: str) -> None:
+        _log.critical("{sentence}", sentence=sentence)
         sys.__stderr__.write(f"imaginator: {sentence}\n")  # type: ignore[union-attr]
         # twistd ends with status 0 whatever happened; there is no other way to tell its caller.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)

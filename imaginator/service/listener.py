@@ -17,7 +17,7 @@ from twisted.web.server import Site
 from imaginator.model.errors import ConfigurationError
 from imaginator.service.notify import notify
 from imaginator.service.port import OnePort
-from imaginator.service.tls import server_context
+from imaginator.service.tls import AbsentFile, server_context
 
 ALL_ADDRESSES = "::"
 """IPv6's any address, which takes IPv4 connections as well."""
@@ -31,6 +31,11 @@ class Certificates(NamedTuple):
     authority: Path
     certificate: Path
     key: Path
+
+    def versions(self) -> tuple[tuple[int, int] | None, ...]:
+        """What changes when a file does: its inode number and mtime, None where it is absent."""
+        stats = [path.stat() if path.exists() else None for path in self]
+        return tuple(stat and (stat.st_ino, stat.st_mtime_ns) for stat in stats)
 
 
 class Listener(Service):
@@ -46,8 +51,16 @@ class Listener(Service):
         self._listening: IListeningPort | None = None
 
     def secure(self, certificates: Certificates) -> None:
-        """Serve TLS with these files from now on; raises `ConfigurationError`, and then nothing has changed."""
-        context = server_context(*certificates)
+        """Serve TLS with these files from now on.
+
+        Raises `AbsentFile`, and serves TLS no more; `ConfigurationError` for files that are no good, and then nothing
+        has changed.
+        """
+        try:
+            context = server_context(*certificates)
+        except AbsentFile:
+            self._secure = None
+            raise
         self._secure = TLSMemoryBIOFactory(context, isClient=False, wrappedFactory=self._site)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name

@@ -93,9 +93,15 @@ FLAGS = (
 
 _RENAMED = {"port-num": "port"}
 
+_DROPPED = ("slave-driver", "create-slave")
+"""How the original's flags begin that have no meaning here."""
+
 
 class Options(usage.Options):
-    """Parses the flags; after parsing, ``options[NAME]`` is the parsed value."""
+    """Parses the flags; after parsing, ``options[NAME]`` is the parsed value.
+
+    ``dropped`` are the flags of the original that were given and have no effect any more.
+    """
 
     synopsis = "Usage: imaginator [flags]"
     longdesc = "Builds operating-system images from manifests kept in Git. See http://HOST:6975/ once it runs."
@@ -104,13 +110,17 @@ class Options(usage.Options):
         ["flags-directory", None, "/etc/imaginator", f"where {' and '.join(FILES)} lie; the command line wins"],
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped: list[str] = []
+
     def opt_h(self) -> None:
         """Show this list."""
         self.opt_help()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:  # noqa: N802 - Twisted's name
         """Read the flags files, then the command line over them; exits with a sentence for what makes no sense."""
-        arguments = [modernised(word) for word in options or ()]
+        arguments = [word for word in map(modernised, options or ()) if not self._drop(word.removeprefix("--"))]
         try:
             self._read_files(Path(flags_directory(arguments, self["flags-directory"])))
             super().parseOptions(arguments)
@@ -127,6 +137,12 @@ class Options(usage.Options):
                 raise usage.UsageError(f"--{flag.name}: {error}") from None
         self["build-log-dir"] = self["build-log-dir"] or self["log-dir"] / "builds"
 
+    def _drop(self, flag: str) -> bool:
+        """Whether a flag is one of those that are accepted and do nothing; they are remembered."""
+        if flag.startswith(_DROPPED):
+            self.dropped.append(flag.partition("=")[0])
+        return flag.startswith(_DROPPED)
+
     def _read_files(self, directory: Path) -> None:
         known = {flag.name for flag in FLAGS}
         for file in (directory / name for name in FILES):
@@ -136,6 +152,8 @@ class Options(usage.Options):
                 raise usage.UsageError(f"{file}: {error}") from None
             for line, spelled, value in flag_lines(text):
                 name = _RENAMED.get(spelled, spelled)
+                if self._drop(name):
+                    continue
                 if name not in known:
                     raise usage.UsageError(f"{file}: line {line}: there is no flag {name}")
                 self[name] = value

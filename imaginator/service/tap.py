@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from twisted.logger import Logger
+
 from imaginator.model.errors import ImaginatorError
 from imaginator.service.assembly import Assembly
 from imaginator.service.checks import check_host
@@ -13,11 +15,15 @@ from imaginator.service.options import Options
 
 __all__ = ["Options", "makeService"]
 
+_log = Logger()
+
 
 def makeService(options: Options, reactor: Any = None) -> Daemon:  # noqa: N802 - Twisted's name
     """The daemon that the flags describe; exits with one sentence where this host cannot run it."""
     if reactor is None:
         from twisted.internet import reactor
+    for flag in options.dropped:
+        _log.warn("flag {flag}: it has no effect any more", flag=flag)
     try:
         check_host(options["image-server-hostname"])
         return Assembly(options, reactor).daemon()

@@ -1,0 +1,249 @@
+"""Builds at work: sources, time limits, and the daemon's end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import Clock
+
+from imaginator.model.build import BuildRecord, State
+from imaginator.model.errors import BuildFailed
+from tests.support.building import ALICE, HOUR, LIMITS, ROOT, Building, add_image, building
+from tests.support.store_parts import START
+
+ONE = LIMITS._replace(concurrent=1)
+
+
+def message(record: BuildRecord) -> str:
+    """The sentence of a build that failed."""
+    assert record.failure is not None
+    return record.failure.message
+
+
+async def waiting(system: Building) -> tuple[str, str]:
+    """A build of web that waits for its source, base, which is at work; both ids."""
+    system.engine.sources["web"] = "base"
+    parent = await system.submit("web", ALICE, max_source_age=HOUR, variables={"A": "b"})
+    await system.engine.begun("base")
+    return parent, system.engine.jobs[-1].build_id
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_good_source_image_is_taken(tmp_path: Path) -> None:
+    """Nothing is built first where there is an image that is young enough."""
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = "base"
+        image = await add_image(system.store, "base", system.now() - timedelta(minutes=59))
+        await system.submit("web", max_source_age=HOUR)
+        await system.engine.begun("web")
+
+        assert [image] == system.engine.found
+        assert 1 == len(system.engine.jobs)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_missing_source_is_built_first(tmp_path: Path) -> None:
+    """The build that waits holds no slot, and goes on with the image that was made for it."""
+    async with building(tmp_path, ONE) as system:
+        parent, child = await waiting(system)
+        while_waiting = [(await system.builder.get(build)).state for build in (parent, child)]
+        system.engine.finish("base")
+        source = await system.builder.wait(child)
+        await system.engine.begun("web")
+        system.engine.finish("web")
+        ended = await system.builder.wait(parent)
+
+        assert [State.WAITING, State.RUNNING] == while_waiting
+        assert ["", parent] == [source.requester, source.parent]
+        assert (HOUR, HOUR) == (source.request.expires_in, source.request.max_source_age)
+        assert [source.image_name] == [image.name for image in system.engine.found]
+        assert State.SUCCEEDED == ended.state
+        assert b"no source image: base: building it first\n" in await (await system.builder.log(parent)).read(0, 1000)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_too_old_source_is_built_again(tmp_path: Path) -> None:
+    """The log says how old it is."""
+    async with building(tmp_path) as system:
+        await add_image(system.store, "base", system.now() - timedelta(hours=2))
+        parent, _ = await waiting(system)
+        log = await system.builder.current_log("web")
+
+        assert b"too old source image: base (2h)" in await log.read(0, 1000)
+        await system.builder.cancel(parent, ROOT)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_chain_of_sources_with_one_slot(tmp_path: Path) -> None:
+    """Each waits for the next; all end well."""
+    async with building(tmp_path, ONE) as system:
+        system.engine.sources.update(web="base", base="deep")
+        parent = await system.submit("web")
+        for stream in ("deep", "base", "web"):
+            await system.engine.begun(stream)
+            system.engine.finish(stream)
+
+        assert State.SUCCEEDED == (await system.builder.wait(parent)).state
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_builds_share_a_source(tmp_path: Path) -> None:
+    """It is built once for both."""
+    async with building(tmp_path) as system:
+        system.engine.sources.update(web="base", db="base")
+        builds = [await system.submit(stream) for stream in ("web", "db")]
+        await system.engine.begun("base")
+        system.engine.finish("base")
+        await system.engine.begun("web", "db")
+        for stream in ("web", "db"):
+            system.engine.finish(stream)
+
+        assert [State.SUCCEEDED] * 2 == [(await system.builder.wait(build)).state for build in builds]
+        assert 3 == len(system.engine.jobs)
+
+
+@pytest.mark.parametrize(
+    ("sources", "cycle"),
+    [
+        ({"web": "web"}, "build cycle: web -> web"),
+        ({"web": "base", "base": "deep", "deep": "web"}, "build cycle: web -> base -> deep -> web"),
+        ({"web": "base", "base": "deep", "deep": "base"}, "build cycle: base -> deep -> base"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_cycle_is_printed(tmp_path: Path, sources: dict[str, str], cycle: str) -> None:
+    """Streams that build on each other fail, with the whole cycle in the sentence."""
+    async with building(tmp_path) as system:
+        system.engine.sources.update(sources)
+        record = await system.builder.wait(await system.submit("web"))
+
+        assert State.FAILED == record.state
+        assert cycle in message(record)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cycle_of_builds_that_were_asked_for_apart(tmp_path: Path) -> None:
+    """Two builds that find each other's stream already being built do not wait for ever."""
+    async with building(tmp_path) as system:
+        system.engine.sources.update(web="base", base="web")
+        builds = [await system.submit("web"), await system.submit("base", variables={"A": "b"})]
+        records = [await system.builder.wait(build) for build in builds]
+
+        assert [State.FAILED] * 2 == [record.state for record in records]
+        assert all("build cycle: " in message(record) for record in records)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_failure_of_a_source_is_the_builds(tmp_path: Path) -> None:
+    """The sentence names the source."""
+    async with building(tmp_path) as system:
+        parent, _ = await waiting(system)
+        system.engine.fail("base", BuildFailed("no space"))
+        record = await system.builder.wait(parent)
+
+        assert (State.FAILED, "source image base: no space") == (record.state, message(record))
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_a_source(tmp_path: Path) -> None:
+    """The build over it is cancelled with it."""
+    async with building(tmp_path) as system:
+        parent, child = await waiting(system)
+        await system.builder.cancel(child, ROOT)
+        record = await system.builder.wait(parent)
+
+        assert (State.CANCELLED, "source image base: cancelled by root") == (record.state, message(record))
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_a_build_that_waits(tmp_path: Path) -> None:
+    """It ends at once, though its source holds the only slot and is built on."""
+    async with building(tmp_path, ONE) as system:
+        parent, child = await waiting(system)
+        record = await system.builder.cancel(parent, ALICE)
+        system.engine.finish("base")
+        source = await system.builder.wait(child)
+
+        assert [State.CANCELLED, State.SUCCEEDED] == [record.state, source.state]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_may_not_be_built(tmp_path: Path) -> None:
+    """A caller who asked for no further builds learns which image is needed."""
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = "base"
+        missing = await system.builder.wait(await system.submit(disable_recursive_build=True))
+        await add_image(system.store, "base", system.now() - timedelta(hours=2))
+        old = await system.builder.wait(await system.submit(disable_recursive_build=True, max_source_age=HOUR))
+
+        assert missing.failure is not None
+        assert (-32006, "no source image: base") == (missing.failure.code, message(missing))
+        assert {"NeedSourceImage": True, "SourceImage": "base"} == missing.failure.data
+        assert "too old source image: base (2h)" == message(old)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_nobody_configured(tmp_path: Path) -> None:
+    """Its image is taken while there is one; else the sentence has its name."""
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = "gone"
+        record = await system.builder.wait(await system.submit())
+        await add_image(system.store, "gone", system.now())
+        await system.submit()
+        await system.engine.begun("web")
+
+        assert "no source image: gone: unknown stream: gone" == message(record)
+
+
+@pytest.mark.parametrize(("asked", "seconds", "sentence"), [(0.0, 24 * HOUR, "1d"), (90.0, 90.0, "1m30s")])
+@pytest_twisted.ensureDeferred
+async def test_maximum_duration(tmp_path: Path, asked: float, seconds: float, sentence: str) -> None:
+    """A build that takes longer than it may, or than its caller wants, is ended."""
+    clock = Clock()
+    clock.advance(START.timestamp())
+    async with building(tmp_path, clock=clock) as system:
+        build = await system.submit(maximum_build_duration=asked)
+        clock.advance(0)
+        await system.engine.begun("web")
+        clock.advance(seconds - 1)
+        before = system.engine.working
+        clock.advance(1)
+        record = await system.builder.wait(build)
+
+        assert {"web"} == before
+        assert record.failure is not None
+        assert (State.FAILED, -32008) == (record.state, record.failure.code)
+        assert f"the build took longer than {sentence}" == message(record)
+        assert START + timedelta(seconds=seconds) == record.finished_at
+    assert not clock.getDelayedCalls()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_of_the_daemon_keeps_the_queue(tmp_path: Path) -> None:
+    """What ran, waited or was queued runs after the next start; the attempt does not count."""
+    async with building(tmp_path, ONE) as before:
+        parent, child = await waiting(before)
+        queued = await before.submit("deep")
+    cleaned = set(before.engine.cleaned)
+
+    async with building(tmp_path) as after:
+        await after.engine.begun("web", "base", "deep")
+        records = [await after.builder.get(build) for build in (parent, child, queued)]
+
+    assert {"web", "base"} == cleaned
+    assert [1, 1, 1] == [record.attempt for record in records]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_log_that_cannot_be_kept(tmp_path: Path) -> None:
+    """The build ends well all the same."""
+    async with building(tmp_path) as system:
+        build = await system.submit()
+        await system.engine.begun("web")
+        (tmp_path / "archive" / "web").write_text("in the way")
+        system.engine.finish("web")
+
+        assert State.SUCCEEDED == (await system.builder.wait(build)).state
