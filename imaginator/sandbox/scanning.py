@@ -6,13 +6,13 @@ are those of the whole file even when a hard-link group was copied up under one 
 
 from __future__ import annotations
 
-import _thread
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imaginator.sandbox.beneath import write_all
+from imaginator.sandbox.forks import side_by_side
 from imaginator.sandbox.syscalls import sync_file_system
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     """The fields of `imaginator.model.tree.Inode` in their order; marshal knows no classes."""
     Change = tuple[bytes, Inode | None, bool, int]
     """The fields of `imaginator.model.changes.Change` in their order."""
+    Content = tuple[bytes, bytes, int, bool]
+    """The fields of `imaginator.model.changes.Content` in their order."""
 
 OPAQUE = "trusted.overlay.opaque"
 OVERLAY_ATTRIBUTES = "trusted.overlay."
@@ -37,7 +39,7 @@ _KINDS = {
 }
 _WHOLE = 8 << 20
 """Files up to this size are read whole, so that content which is known is not written a second time."""
-_ENOUGH_FOR_A_THREAD = 64
+_ENOUGH_FOR_A_PROCESS = 64
 _FEW = 100
 """Up to so many new objects are synced one by one; more, and the whole file system is cheaper."""
 
@@ -60,9 +62,12 @@ def _scan_directory(path: bytes, upper: bytes, merged: bytes) -> Iterator[Change
 
 def _change(path: bytes, upper: bytes, merged: bytes) -> Change:
     status = os.lstat(upper + path)
+    if upper == merged:
+        inode, number = look(merged + path, status)
+        return path, inode, False, number
     if is_whiteout(status):
         return path, None, False, 0
-    opaque = upper != merged and stat.S_ISDIR(status.st_mode) and _is_opaque(upper + path)
+    opaque = stat.S_ISDIR(status.st_mode) and _is_opaque(upper + path)
     inode, number = look(merged + path)
     return path, inode, opaque, number
 
@@ -89,9 +94,9 @@ def lookup(paths: Iterable[bytes], merged: bytes) -> Iterator[Change]:
         yield path, inode, False, number
 
 
-def look(path: bytes) -> tuple[Inode | None, int]:
+def look(path: bytes, status: os.stat_result | None = None) -> tuple[Inode | None, int]:
     """The inode at a path of the host, None for a socket, and its number where it has several links."""
-    status = os.lstat(path)
+    status = status or os.lstat(path)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None, 0
@@ -119,72 +124,42 @@ def _attributes(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
-def collect(paths: Sequence[bytes], merged: bytes, objects: bytes) -> Iterator[tuple[bytes, bytes, int, bool]]:
+def collect(paths: Sequence[bytes], merged: bytes, objects: bytes) -> Iterator[Content]:
     """Hash each file and store its content in ``objects``, reading it once: path, digest, size, whether it was new.
 
     What is new is on disk when this ends.
     """
     os.makedirs(objects, mode=0o700, exist_ok=True)
-    threads = min(os.cpu_count() or 1, len(paths) // _ENOUGH_FOR_A_THREAD + 1)
-    shares = [_Share(number, paths[number::threads], merged, objects) for number in range(threads)]
-    _run([share.work for share in shares])
-    for share in shares:
-        yield from share.contents
-    _sync([path for share in shares for path in share.fresh], objects)
+    processes = min(os.cpu_count() or 1, len(paths) // _ENOUGH_FOR_A_PROCESS + 1)
+    shares = [paths[number::processes] for number in range(processes)]
+    fresh: list[bytes] = []
+    for path, digest, size, new in side_by_side([_share(share, merged, objects) for share in shares]):
+        if new:
+            fresh.append(object_path(objects, digest))
+        yield path, digest, size, new
+    _sync(fresh, objects)
 
 
-class _Share:
-    """The files that one thread hashes and stores; hashing and writing leave the interpreter to the others."""
+def _share(paths: Sequence[bytes], merged: bytes, objects: bytes) -> Callable[[], list[Content]]:
+    """The work of one process: hash and store some files."""
 
-    def __init__(self, number: int, paths: Sequence[bytes], merged: bytes, objects: bytes) -> None:
-        self._paths = paths
-        self._merged = merged
-        self._objects = objects
-        self._temporary = os.path.join(objects, b".new-%d-%d" % (os.getpid(), number))
-        self.contents: list[tuple[bytes, bytes, int, bool]] = []
-        self.fresh: list[bytes] = []
-
-    def work(self) -> None:
-        for path in self._paths:
-            descriptor = os.open(self._merged + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def work() -> list[Content]:
+        temporary = os.path.join(objects, b".new-%d" % os.getpid())
+        contents = []
+        for path in paths:
+            descriptor = os.open(merged + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                digest, size, target = _store(descriptor, self._objects, self._temporary)
+                digest, size, new = _store(descriptor, objects, temporary)
             finally:
                 os.close(descriptor)
-            if target:
-                self.fresh.append(target)
-            self.contents.append((path, digest, size, bool(target)))
+            contents.append((path, digest, size, new))
+        return contents
+
+    return work
 
 
-def _run(works: Sequence[Callable[[], None]]) -> None:
-    """Run functions side by side, the last one here; raises what the first failing one raised."""
-    failures: list[BaseException] = []
-    running = []
-    for work in works[:-1]:
-        done = _thread.allocate_lock()
-        done.acquire()
-        running.append(done)
-        _thread.start_new_thread(_guarded, (work, failures, done))
-    try:
-        works[-1]()
-    finally:
-        for done in running:
-            done.acquire()
-    if failures:
-        raise failures[0]
-
-
-def _guarded(work: Callable[[], None], failures: list[BaseException], done: _thread.LockType) -> None:
-    try:
-        work()
-    except BaseException as error:
-        failures.append(error)
-    finally:
-        done.release()
-
-
-def _store(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bytes]:
-    """The digest and size of an open file, and where its content now lies if it was new."""
+def _store(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bool]:
+    """The digest and size of an open file, and whether its content was new."""
     size = os.fstat(descriptor).st_size
     if size > _WHOLE:
         return _store_large(descriptor, objects, temporary)
@@ -192,17 +167,17 @@ def _store(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, in
     while block := os.read(descriptor, max(size - len(data), 0) + 1):
         data += block
     if not data:
-        return b"", 0, b""
+        return b"", 0, False
     digest = hashlib.sha512(data).digest()
     target = object_path(objects, digest)
     if _known(target):
-        return digest, len(data), b""
+        return digest, len(data), False
     _write(temporary, [data])
     _keep(temporary, target)
-    return digest, len(data), target
+    return digest, len(data), True
 
 
-def _store_large(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bytes]:
+def _store_large(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bool]:
     content = hashlib.sha512()
     size = 0
 
@@ -217,9 +192,9 @@ def _store_large(descriptor: int, objects: bytes, temporary: bytes) -> tuple[byt
     target = object_path(objects, content.digest())
     if _known(target):
         os.unlink(temporary)
-        return content.digest(), size, b""
+        return content.digest(), size, False
     _keep(temporary, target)
-    return content.digest(), size, target
+    return content.digest(), size, True
 
 
 def object_path(objects: bytes, digest: bytes) -> bytes:

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest_twisted
-from twisted.internet import reactor
 
 from imaginator.build.pack import Packed, Packing, pack
 from imaginator.model.image import Image
@@ -16,6 +15,7 @@ from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 from imaginator.store.layers import Layers
 from imaginator.store.merkle import Rules
 from imaginator.store.restoring import Restorer
+from tests.support.real_reactor import reactor
 from tests.support.store_parts import StoreParts, draft, running_store
 
 

@@ -34,7 +34,7 @@ class LogPage(Resource):
     isLeaf = True  # noqa: N815
 
     def __init__(self, builder: FakeBuilder) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._builder = builder
 
     def render_GET(self, request: Request) -> int:  # noqa: N802
@@ -68,7 +68,7 @@ class BytesPage(Resource):
     isLeaf = True  # noqa: N815
 
     def __init__(self, body: bytes, cut: bool = False) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._body = body
         self._cut = cut
 
@@ -87,7 +87,7 @@ class Connections(WrappingFactory):
     """Knows the open connections of a site, so that a test can end without any."""
 
     def __init__(self, site: Site) -> None:
-        super().__init__(site)  # type: ignore[no-untyped-call]
+        super().__init__(site)
         self._empty: Deferred[None] | None = None
 
     async def close(self) -> None:
@@ -102,7 +102,7 @@ class Connections(WrappingFactory):
         """A connection is gone; its inner protocol learns of it right after this."""
         from twisted.internet import reactor
 
-        super().unregisterProtocol(p)  # type: ignore[no-untyped-call]
+        super().unregisterProtocol(p)
         if self._empty is not None and not self.protocols:
             reactor.callLater(0, self._empty.callback, None)
 
@@ -135,7 +135,7 @@ class RpcSite:
             requireCertificate=False,
         )
         self._ports = [
-            reactor.listenSSL(0, self._connections, options, interface="127.0.0.1"),  # type: ignore[attr-defined]
+            reactor.listenSSL(0, self._connections, options, interface="127.0.0.1"),
             reactor.listenTCP(0, self._connections, interface="127.0.0.1"),  # type: ignore[arg-type]
         ]
         self.port, self.plain_port = (port.getHost().port for port in self._ports)

@@ -94,7 +94,7 @@ class SkewedClock(Clock):
         super().__init__()
         self.advance(START.timestamp())
 
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> Any:  # noqa: A002, N802
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> Any:  # noqa: N802
         """Later by this clock; what is for the next turn of the reactor is done in its next turn."""
         if delay == 0:
             return reactor.callLater(0, callable, *args, **kw)  # type: ignore[attr-defined]

@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from twisted.internet import reactor
-
 from imaginator.model.image import Image
 from imaginator.model.tree import Entry, Inode, Kind, Node, decode_node, encode_node
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
+from tests.support.real_reactor import reactor
 
 START = datetime(2026, 11, 22, 23, 38, 5, tzinfo=UTC)
 

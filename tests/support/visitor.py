@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
+from imaginator.schedule.builder import Builder
 from imaginator.store.workers import Workers
 from imaginator.web.app import Web, WebParts
 from tests.support.fake_builder import START, FakeBuilder
@@ -48,7 +49,7 @@ class Visitor:
     ) -> None:
         self.clock = Clock()
         self.clock.advance(START.timestamp())
-        web = Web(WebParts(builder, one_worker(), redact, self.clock, rpc, recent_log))
+        web = Web(WebParts(cast("Builder", builder), one_worker(), redact, self.clock, rpc, recent_log))
         self._treq = StubTreq(web.resource())
 
     def get(self, path: str, accept: str = "text/html", method: str = "GET") -> Answer:

@@ -8,16 +8,18 @@ import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest_twisted
-from twisted.internet import reactor
 
 from imaginator.model.image import Image
 from imaginator.model.tree import Entry, Inode, Kind, Node, encode_node
+from imaginator.schedule.builder import Builder
 from imaginator.web.app import Web, WebParts
 from imaginator.web.site import BoundedSite
 from tests.support.fake_builder import START, FakeBuilder, FakeStore
 from tests.support.raw_http import Tls, served
+from tests.support.real_reactor import reactor
 from tests.support.visitor import one_worker
 
 NAME = "a/b/2026-11-22:23:38:05"
@@ -44,7 +46,7 @@ async def site(directory: Path, public: bool = False) -> AsyncIterator[BoundedSi
     workers = one_worker()
     workers.startService()
     builder = FakeBuilder(store=small_store(directory))
-    web = Web(WebParts(builder, workers, str, reactor, public_downloads=public))
+    web = Web(WebParts(cast("Builder", builder), workers, str, reactor, public_downloads=public))
     yield BoundedSite(web.resource(), reactor)
     workers.stopService()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest_twisted
-from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
@@ -11,6 +10,7 @@ from twisted.web.server import Request
 
 from imaginator.web.site import LONGEST_BODY, REQUEST_DEADLINE, BoundedChannel, BoundedSite
 from tests.support.raw_http import served
+from tests.support.real_reactor import reactor
 
 
 class Echo(Resource):

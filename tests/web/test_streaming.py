@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import cast
 
 import pytest_twisted
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from imaginator.build.buildlog import BuildLog
 from imaginator.model.build import BuildRequest
 from imaginator.model.redaction import Redactor
+from imaginator.schedule.builder import Builder
 from imaginator.store.workers import Workers
 from imaginator.web.app import Web, WebParts
 from imaginator.web.site import BoundedSite
 from imaginator.web.streaming import BLOCK, thread_blocks
 from tests.support.fake_builder import FakeBuilder, FakeLog
 from tests.support.raw_http import RawClient, served
+from tests.support.real_reactor import reactor
 from tests.support.visitor import one_worker
 
 
@@ -44,7 +45,7 @@ class Following:
 async def following() -> AsyncIterator[Following]:
     """The pages on a real port, with a build that runs."""
     builder = FakeBuilder({"a/b": []})
-    site = BoundedSite(Web(WebParts(builder, one_worker(), str, reactor)).resource(), reactor)
+    site = BoundedSite(Web(WebParts(cast("Builder", builder), one_worker(), str, reactor)).resource(), reactor)
     async with served(site) as connect:
         yield Following(connect, builder)
 
@@ -133,7 +134,7 @@ async def test_a_client_that_goes_away_is_forgotten() -> None:
 async def test_the_log_of_a_real_build_is_followed(tmp_path: Path) -> None:
     """What a build log writes to its file reaches the reader, less the secrets, and its end ends the answer."""
     builder = FakeBuilder({"a/b": []})
-    site = BoundedSite(Web(WebParts(builder, one_worker(), str, reactor)).resource(), reactor)
+    site = BoundedSite(Web(WebParts(cast("Builder", builder), one_worker(), str, reactor)).resource(), reactor)
     async with served(site) as connect:
         build = Following(connect, builder)
         log = BuildLog(tmp_path / "log", Redactor({"PASSWORD": "hunter2hunter2"}), reactor)
@@ -162,7 +163,7 @@ class BrokenLog(FakeLog):
 async def test_an_answer_that_breaks_is_not_taken_for_whole(clean_reactor: list[Failure]) -> None:
     """When a log cannot be read on, the connection is cut instead of the answer being ended."""
     builder = FakeBuilder({"a/b": []})
-    site = BoundedSite(Web(WebParts(builder, one_worker(), str, reactor)).resource(), reactor)
+    site = BoundedSite(Web(WebParts(cast("Builder", builder), one_worker(), str, reactor)).resource(), reactor)
     async with served(site) as connect:
         build = Following(connect, builder)
         builder.logs[build.build_id] = BrokenLog(b"one\n")
