@@ -1,5 +1,12 @@
 """Sphinx configuration; ``make docs`` treats every warning as an error."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import reference
+
 from imaginator import __version__
 
 project = "imaginator"
@@ -7,4 +14,6 @@ author = "The imaginator authors"
 version = release = __version__
 html_theme = "alabaster"
 html_theme_options = {"description": "Builds operating-system images from manifests kept in Git"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
+
+reference.write(Path(__file__).parent / "_generated")

@@ -1,7 +1,7 @@
 """Flags as the original wrote them, on the command line and in files, turned into those of today.
 
 The original's flags stand before the command, have one dash and are spelled in camel case: ``-expiresIn=2h``,
-``-alwaysShowBuildLog=true``. A flags file has ``name=value`` lines, in either spelling, and ``#`` and ``;`` comments.
+``-alwaysShowBuildLog=true``. Flags files are as `imaginator.model.flags` has them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import NamedTuple
 
 import click
 
+from imaginator.model.flags import FILES, flag_lines, modern_name
+
 DIRECTORIES = (Path("/etc/config/builder-tool"), Path("~/.config/builder-tool"))
 """Where flags files lie; a later one overrides an earlier one."""
-
-FILES = ("flags.default", "flags.extra")
 
 _RENAMED = {"imaginator-port-num": "imaginator-port"}
 _DROPPED = ("slave-driver", "create-slave")
 _TRUE = ("", "1", "t", "true")
-_CAPITAL = re.compile(r"(?<=.)([A-Z])")
 _FLAG = re.compile(r"--?(?P<name>[A-Za-z][A-Za-z0-9-]+)(?P<equals>=)?(?P<value>.*)", re.DOTALL)
 
 Warn = Callable[[str], None]
@@ -70,14 +69,10 @@ def read_flags(directories: Iterable[Path], spelling: Spelling, warn: Warn) -> d
 
 
 def _read_file(path: Path, spelling: Spelling, warn: Warn) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        text = line.strip()
-        if not text or text[0] in "#;":
-            continue
-        name, _, value = text.partition("=")
-        option = _modern_name(name.strip())
+    for number, name, value in flag_lines(path.read_text()):
+        option = _RENAMED.get(name, name)
         if option in spelling.group | spelling.commands:
-            yield option.replace("-", "_"), value.strip()
+            yield option.replace("-", "_"), value
         else:
             warn(f"{path}, line {number}: {_why_ignored(option)}")
 
@@ -101,7 +96,7 @@ def _take(pending: list[str], spelling: Spelling, warn: Warn) -> tuple[str, list
 
 
 def _modern_name(name: str) -> str:
-    modern = _CAPITAL.sub(r"-\1", name).lower()
+    modern = modern_name(name)
     return _RENAMED.get(modern, modern)
 
 

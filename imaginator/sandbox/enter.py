@@ -77,6 +77,7 @@ class Entry:
         end = words.index("--")
         self.holder, self.tree = int(words[0]), words[1]
         self.command = words[end + 1 :]
+        self.environment = _environment()
         self.binds: list[tuple[str, str, bool]] = []
         self.groups: list[str] = []
         self.flags: set[str] = set()
@@ -91,6 +92,13 @@ class Entry:
                     self.groups.append(group)
                 case [flag, *options]:
                     self.flags.add(flag)
+
+
+def _environment() -> dict[bytes, bytes]:
+    """The environment as it was given: Python adds LC_CTYPE to its own where there is no locale (PEP 538)."""
+    with open("/proc/self/environ", "rb") as file:
+        pairs = (line.partition(b"=") for line in file.read().split(b"\0") if line)
+        return {name: value for name, _, value in pairs}
 
 
 def main(*words: str) -> None:
@@ -159,7 +167,7 @@ def _init(entry: Entry, parent: int, tell: int) -> None:
     running = os.fork()
     if running == 0:
         os.close(tell)
-        _guarded(lambda: _execute(entry.command))
+        _guarded(lambda: _execute(entry))
     while True:
         pid, status = os.wait()
         if pid == running:
@@ -167,27 +175,29 @@ def _init(entry: Entry, parent: int, tell: int) -> None:
             os._exit(0)
 
 
-def _execute(command: list[str]) -> None:
+def _execute(entry: Entry) -> None:
     """Become the command; its exit statuses for what cannot be executed are the shell's."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     failure: OSError = FileNotFoundError(errno.ENOENT, "not found")
-    for program in _candidates(command[0]):
+    for program in _candidates(entry):
         try:
-            os.execve(program, command, os.environ)
+            os.execve(program, entry.command, entry.environment)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             failure = error
-    sys.stderr.write(f"{command[0]}: {failure.strerror}\n")
+    sys.stderr.write(f"{entry.command[0]}: {failure.strerror}\n")
     sys.stderr.flush()
     os._exit(NOT_FOUND if failure.errno == errno.ENOENT else NOT_EXECUTABLE)
 
 
-def _candidates(program: str) -> list[str]:
+def _candidates(entry: Entry) -> list[str]:
     """Where a program may lie. (os.execvpe would import a module, whose file is out of reach by now.)"""
+    program = entry.command[0]
     if "/" in program:
         return [program]
-    return [f"{directory or '.'}/{program}" for directory in os.environ.get("PATH", os.defpath).split(":")]
+    path = os.fsdecode(entry.environment.get(b"PATH", os.fsencode(os.defpath)))
+    return [f"{directory or '.'}/{program}" for directory in path.split(":")]
 
 
 def _change_root(entry: Entry) -> None:

@@ -104,7 +104,7 @@ class Queue:
 def startable(queued: Iterable[BuildRecord], active: Sequence[BuildRecord], per_user: int) -> BuildRecord | None:
     """The first build that may start beside the ``active`` ones: of another stream, and its user's limit not reached.
 
-    Builds for people come before those of the daemon itself.
+    ``queued`` is oldest first. Builds for people come before those of the daemon itself.
     """
     streams = {record.request.stream_name for record in active}
     users = [record.requester for record in active if record.requester and not record.privileged]
@@ -114,4 +114,4 @@ def startable(queued: Iterable[BuildRecord], active: Sequence[BuildRecord], per_
         if record.request.stream_name not in streams
         and (record.privileged or not record.requester or users.count(record.requester) < per_user)
     ]
-    return min(allowed, key=lambda record: (record.requester == AUTOMATON, record.build_id), default=None)
+    return min(allowed, key=lambda record: record.requester == AUTOMATON, default=None)

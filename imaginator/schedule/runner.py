@@ -149,7 +149,7 @@ class Runner:
                 await self._conclude(record, running, outcome)
         finally:
             del self._running[record.build_id]
-            running.log.path.unlink(missing_ok=True)
+            (self._parts.logs / record.build_id).unlink(missing_ok=True)
             self.pump()
 
     async def _outcome(self, record: BuildRecord, running: Running) -> dict[str, object] | None:
@@ -229,7 +229,9 @@ class Runner:
         running.log.finish()
         final: dict[str, object] = {"stage": None, "finished_at": self.now(), "stages": running.log.stages, **outcome}
         try:
-            await self._parts.archive.store(msgspec.structs.replace(record, **final), running.log.path)
+            kept = msgspec.structs.replace(record, **final)
+            await self._parts.archive.store(kept, running.log.path)
+            running.log.path = self._parts.archive.path_of(kept)  # for those who still read
         except OSError as error:
             _log.error("the log of build {id} cannot be kept: {error}", id=record.build_id, error=error.strerror)
         self.tell(await self._parts.queue.change(record, **final))

