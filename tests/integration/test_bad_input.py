@@ -88,7 +88,7 @@ def test_source_cycle_is_printed(small: Live) -> None:
     small.add_stream("bad/a", {"manifest": '{"SourceImage": "bad/b"}'})
     small.add_stream("bad/b", {"manifest": '{"SourceImage": "bad/a"}'})
 
-    assert "bad/a -> bad/b -> bad/a" in failure(small, "bad/a").message
+    assert "build cycle: bad/b -> bad/a -> bad/b" in failure(small, "bad/a").message
 
 
 def test_failing_script(small: Live) -> None:

@@ -34,9 +34,9 @@ def test_everybody_else(definition: Stream | BootstrapStream, user: str) -> None
     [
         (0, ROOT, "minimum expiration duration is 15m"),
         (0.1, ROOT, "minimum expiration duration is 15m"),
-        (25, Caller("ann"), "maximum expiration time is 24h for you"),
-        (731, Caller("ann"), "maximum expiration time is 730h"),
-        (731, ROOT, "maximum expiration time is 730h"),
+        (25, Caller("ann"), "maximum expiration time is 1d for you"),
+        (731, Caller("ann"), "maximum expiration time is 30d10h"),
+        (731, ROOT, "maximum expiration time is 30d10h"),
     ],
 )
 def test_expiry_out_of_limits(hours: float, caller: Caller, sentence: str) -> None:

@@ -198,7 +198,7 @@ async def test_a_source_that_nobody_configured(tmp_path: Path) -> None:
         assert "no source image: gone: unknown stream: gone" == message(record)
 
 
-@pytest.mark.parametrize(("asked", "seconds", "sentence"), [(0.0, 24 * HOUR, "24h"), (90.0, 90.0, "1m30s")])
+@pytest.mark.parametrize(("asked", "seconds", "sentence"), [(0.0, 24 * HOUR, "1d"), (90.0, 90.0, "1m30s")])
 @pytest_twisted.ensureDeferred
 async def test_maximum_duration(tmp_path: Path, asked: float, seconds: float, sentence: str) -> None:
     """A build that takes longer than it may, or than its caller wants, is ended."""

@@ -64,7 +64,7 @@ def test_silence_has_a_deadline() -> None:
     clock.advance(1)
 
     assert not before
-    assert transport.disconnected or transport.aborting
+    assert transport.disconnecting or transport.disconnected
 
 
 def test_a_lost_connection_has_no_deadline() -> None:
