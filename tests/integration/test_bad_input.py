@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,13 @@ from imaginator.rpc.client import RpcError
 from tests.support.live import Live, leftovers
 
 pytestmark = pytest.mark.integration
+
+PACKAGER = """#!/bin/sh
+case "$1" in
+    update) COMMAND ;;
+    install) touch /etc/installed ;;
+esac
+"""
 
 OVER_SMALL = '{"SourceImage": "small"}'
 
@@ -122,6 +130,20 @@ def test_hanging_test(small: Live) -> None:
     )
 
     assert "10" in failure(small, stream).message
+
+
+def test_mirror_that_does_not_answer(small: Live) -> None:
+    """A package server that is silent: the packager's own words, after a few attempts, and nothing installed."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = (
+            f"wget -T 1 -q -O /dev/null http://127.0.0.1:{silent.getsockname()[1]}/ || {{ echo mirror silent; false; }}"
+        )
+        script = PACKAGER.replace("COMMAND", command)
+        files = {"manifest": OVER_SMALL, "files/bin/generic-packager": script, "package-list": "tree\n"}
+        error = failure(small, small.add_stream("bad/mirror", files))
+
+    assert "package update" in error.message
+    assert "mirror silent" in error.message
 
 
 def test_failing_bootstrap(small: Live) -> None:

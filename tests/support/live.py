@@ -42,14 +42,14 @@ class Live:
         return record
 
     def add_stream(self, name: str, files: Mapping[str, str], **definition: object) -> str:
-        """Commit a manifest (path → text; what lies in a scripts or tests directory is executable) as a stream."""
+        """Commit a manifest (path → text; what begins with ``#!`` is executable) as a stream."""
         directory = self.site.repository / name
         shutil.rmtree(directory, ignore_errors=True)
         for path, text in files.items():
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
-            target.chmod(0o755 if "scripts/" in path or path.startswith("tests/") else 0o644)
+            target.chmod(0o755 if text.startswith("#!") else 0o644)
         self.site.commit(f"manifest {name}")
         self._streams[name] = self.site.stream(name, **definition)
         self.site.write_streams(self._streams)

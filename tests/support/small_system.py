@@ -10,7 +10,7 @@ cd "${1:?}"
 mkdir bin etc proc sys dev usr usr/share var var/lib tmp root
 chmod 1777 tmp
 cp "$(command -v busybox)" bin/busybox
-for name in sh cat chmod cp echo env false head ls ln mkdir mv rm sleep test touch true yes dd kill id readlink stat
+for name in sh cat chmod cp echo env false head ls ln mkdir mv rm sleep test touch true yes dd kill id readlink stat wget
 do
     ln -s busybox "bin/$name"
 done
