@@ -15,6 +15,8 @@ from demo.mirror import bootstrap_command
 from demo.site import ARCH, BASE_STREAM, Site
 
 STREAM = f"demo/hello/{ARCH}"
+LASTING = ("--expires-in", "7d", "--max-source-age", "7d", "--always-show-build-log")
+"""What is built once serves the demonstrations of a week."""
 MANIFESTS = Path(__file__).with_name("manifests")
 
 
@@ -60,7 +62,7 @@ def make_site(site: Site) -> None:
 def demonstrate(site: Site, daemon: Daemon) -> None:
     """Build, show and fetch the image, and run a program of it in a chroot."""
     say(f"the daemon serves {daemon.url}; building {STREAM}, and {BASE_STREAM} where it is missing")
-    name = tool(site, daemon, "build-image", "--max-source-age", "30d", "--always-show-build-log", STREAM).strip()
+    name = tool(site, daemon, "build-image", *LASTING, STREAM).strip()
     image: dict[str, Any] = json.loads(tool(site, daemon, "show-image", "--json", name))
     figures = image["Figures"]
     say(f"image {name}: {figures['Files']} files, {figures['Bytes']:,} bytes, {len(image['Packages'])} packages")

@@ -28,7 +28,7 @@ from imaginator.schedule.configuration import LOCAL_INTERVAL, Configuration, Con
 from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
-from imaginator.service.checks import check_sandbox
+from imaginator.service.checks import check_sandbox, locked
 from imaginator.service.daemon import Daemon
 from imaginator.service.listener import Certificates, Listener
 from imaginator.service.log import RecentLines, file_observer, stream_observer
@@ -78,6 +78,7 @@ class Assembly:
         # A set-id file in a layer must not be reachable by other users of this host.
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.state.chmod(0o700)
+        self.lock = locked(self.state / "lock")
         for name in ("builds", "logs", "objects"):
             (self.state / name).mkdir(mode=0o700, exist_ok=True)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import IO
 
 from imaginator.model.errors import BuildFailed, ConfigurationError
 from imaginator.sandbox.limits import Limits
@@ -24,6 +26,20 @@ def check_host(image_server: str) -> None:
     if image_server:
         problem = "this version cannot use a remote image server; leave the flag out for the embedded store"
         raise ConfigurationError(f"--image-server-hostname {image_server}", problem)
+
+
+def locked(path: Path) -> IO[str]:
+    """The open lock file of a state directory, held as long as it is open; raises `ConfigurationError` if another is.
+
+    Two daemons on one directory would remove each other's running builds.
+    """
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ConfigurationError(str(path.parent), "another imaginator uses this state directory") from None
+    return file
 
 
 async def check_sandbox(reactor: Reactor, folder: Path) -> None:

@@ -12,7 +12,6 @@ layers are not all here gets one flat layer, restored from objects; one restore 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 import shutil
@@ -25,14 +24,13 @@ from twisted.internet.defer import Deferred, DeferredLock
 from imaginator.model.errors import StoreCorrupt
 from imaginator.model.image import Image
 from imaginator.model.tree import Inode, NodeReader, walk
+from imaginator.sandbox.syscalls import sync_file_system
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.workers import Workers
 
 Entries = Sequence[tuple[bytes, Inode]]
 Restore = Callable[[Entries, Path], Awaitable[Path]]
 """Makes a plain tree of an image's inodes within a directory that it may make, and returns the tree's own."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Layers:
@@ -111,10 +109,9 @@ def _set_layer(connection: sqlite3.Connection, image: str, layer: str) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Write the directory's file system to the disk; Python has no syncfs."""
+    """Write the directory's file system to the disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if _libc.syncfs(descriptor) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(directory))
+        sync_file_system(descriptor)
     finally:
         os.close(descriptor)

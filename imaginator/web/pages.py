@@ -73,9 +73,11 @@ class Pages:
 
 
 def duration(seconds: float) -> str:
-    """A length of time with no more than its two leading units; tenths of a second below ten."""
+    """A length of time with no more than its two leading units; milliseconds below one second, tenths below ten."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     units = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
     first = next(index for index, (count, _) in enumerate(units) if count)

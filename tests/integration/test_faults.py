@@ -87,40 +87,34 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_full_disk_fails_the_build_alone(small_disk: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def cramped(small_disk: Path, tmp_path: Path) -> Iterator[Live]:
+    """A daemon whose state lies on the small disk."""
+    site = new_site(tmp_path / "site")
+    site.state = small_disk / "state"
+    site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
+    live = Live(site, Daemon(site))
+    live.daemon.start()
+    yield live
+    live.close()
+
+
+def test_full_disk_fails_the_build_alone(cramped: Live) -> None:
     """A script that fills the disk fails its build; the daemon goes on, and the next build works."""
-    site = new_site(tmp_path / "site")
-    site.state = small_disk / "state"
-    site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
-    live = Live(site, Daemon(site))
-    live.daemon.start()
-    try:
-        filler = "#!/bin/sh\nset -e\ndd if=/dev/zero of=/var/lib/filler bs=1M\n"
-        live.add_stream("filler", {"manifest": OVER_SMALL, "scripts/fill": filler})
-        live.add_stream("modest", {"manifest": OVER_SMALL, "files/etc/modest": "modest"})
-        with pytest.raises(RpcError, match=r"(?i)no space left"):
-            live.build("filler")
-        record = live.build("modest")
-    finally:
-        live.close()
+    filler = "#!/bin/sh\nset -e\ndd if=/dev/zero of=/var/lib/filler bs=1M\n"
+    cramped.add_stream("filler", {"manifest": OVER_SMALL, "scripts/fill": filler})
+    cramped.add_stream("modest", {"manifest": OVER_SMALL, "files/etc/modest": "modest"})
+    with pytest.raises(RpcError, match="(?i)no space left"):
+        cramped.build("filler")
 
-    assert "succeeded" == record["State"]
+    assert "succeeded" == cramped.build("modest")["State"]
 
 
-def test_full_disk_while_packing(small_disk: Path, tmp_path: Path) -> None:
+def test_full_disk_while_packing(cramped: Live) -> None:
     """Content that fits once but not twice: storing its object fails the build with the reason named."""
-    site = new_site(tmp_path / "site")
-    site.state = small_disk / "state"
-    site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
-    live = Live(site, Daemon(site))
-    live.daemon.start()
-    try:
-        half = "#!/bin/sh\nset -e\ndd if=/dev/urandom of=/var/lib/half bs=1M count=26\n"
-        live.add_stream("half", {"manifest": OVER_SMALL, "scripts/half": half})
-        with pytest.raises(RpcError, match=r"(?i)no space left"):
-            live.build("half")
-        images = live.images("half")
-    finally:
-        live.close()
+    half = "#!/bin/sh\nset -e\ndd if=/dev/urandom of=/var/lib/half bs=1M count=26\n"
+    cramped.add_stream("half", {"manifest": OVER_SMALL, "scripts/half": half})
+    with pytest.raises(RpcError, match="(?i)no space left"):
+        cramped.build("half")
 
-    assert [] == images
+    assert [] == cramped.images("half")

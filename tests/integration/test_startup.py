@@ -125,6 +125,20 @@ def test_not_root(site: Site) -> None:
     assert "root" in result.stderr
 
 
+def test_state_directory_in_use(site: Site) -> None:
+    """A second daemon on the same state directory is refused, and the first one goes on."""
+    daemon = Daemon(site)
+    daemon.start()
+    try:
+        line = start(site)
+        health = urllib.request.urlopen(daemon.url + "healthz").read()
+    finally:
+        daemon.stop()
+
+    assert str(site.state) in line
+    assert b"ok" == health.strip()
+
+
 def test_absent_certificates_close_rpc_alone(site: Site) -> None:
     """Without certificate files plain pages work, and say why RPC is closed."""
     for path in site.certificates.iterdir():

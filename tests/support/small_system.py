@@ -10,7 +10,8 @@ cd "${1:?}"
 mkdir bin etc proc sys dev usr usr/share var var/lib tmp root
 chmod 1777 tmp
 cp "$(command -v busybox)" bin/busybox
-for name in sh cat chmod cp echo env false head ls ln mkdir mv rm sleep test touch true yes dd kill id readlink stat wget
+commands="sh cat chmod cp dd echo env false head id kill ln ls mkdir mv readlink rm sleep stat test touch true yes wget"
+for name in $commands
 do
     ln -s busybox "bin/$name"
 done

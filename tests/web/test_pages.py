@@ -20,8 +20,8 @@ def pages() -> Pages:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (-1, "0.0 s"),
-        (0.04, "0.0 s"),
+        (-1, "0 ms"),
+        (0.04, "40 ms"),
         (9.94, "9.9 s"),
         (10, "10 s"),
         (59.6, "1 min"),
