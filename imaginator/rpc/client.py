@@ -194,7 +194,7 @@ def _sentence(error: Exception, address: str, credentials: Credentials) -> str:
         case ssl.SSLError() if any(word in (error.reason or "") for word in _REFUSED_CERTIFICATE):
             return f"{address} refused the client certificate {credentials.certificate or '(none)'}: {error.reason}"
         case ssl.SSLEOFError():
-            return f"{address} closed the connection"
+            return _closed(address, credentials)
         case ssl.SSLError():
             return f"{address} does not speak TLS: {error.reason or error}"
         case ConnectionRefusedError():
@@ -202,8 +202,14 @@ def _sentence(error: Exception, address: str, credentials: Credentials) -> str:
         case TimeoutError():
             return f"{address} does not answer within {_CONNECT_SECONDS:.0f} s"
         case http.client.IncompleteRead() | ConnectionError():
-            return f"{address} closed the connection"
+            return _closed(address, credentials)
     return f"{address}: {error}"
+
+
+def _closed(address: str, credentials: Credentials) -> str:
+    """With TLS 1.3 a refusal may come as a reset: the server says it after the client's part of the handshake."""
+    hint = f"; perhaps it does not trust the client certificate {credentials.certificate}"
+    return f"{address} closed the connection{hint if credentials.certificate else ''}"
 
 
 def _authority_hint(credentials: Credentials) -> str:
