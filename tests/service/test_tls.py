@@ -100,7 +100,7 @@ def ask(port: int, context: ssl.SSLContext | None) -> bytes:
 
 def new_listener(port: int = 0) -> Listener:
     """A listener on the loopback, for a site without pages."""
-    return Listener(reactor, reactor, "127.0.0.1", port, Site(Resource()))  # type: ignore[arg-type]
+    return Listener(reactor, reactor, "127.0.0.1", port, Site(Resource()))
 
 
 def port_of(listener: Listener) -> int:
