@@ -16,6 +16,12 @@ from imaginator.sandbox.process import Reactor
 LARGEST_TEXT = 4 << 20
 """Bytes of one text file of a manifest."""
 
+PARTS = (
+    "files", "files.append", "pre-install-scripts", "post-install-files", "post-install-files.append", "scripts",
+    "post-scripts-files", "post-cleanup-scripts", "tests",
+)  # fmt: skip
+"""The directories of a manifest, whose content goes into the image or runs in it."""
+
 _PLAIN = "dir://"
 
 
@@ -102,12 +108,24 @@ def load_manifest(directory: Path, where: str) -> Manifest:
 
     Raises `ConfigurationError` for the first thing that is wrong.
     """
+    _check_directories(directory, where)
     texts = {}
     for name in TEXT_FILES:
         data = _text_of(directory / name, directory, f"{where}/{name}")
         if data is not None:
             texts[name] = data
     return decode_manifest(texts, where)
+
+
+def _check_directories(directory: Path, where: str) -> None:
+    """Raise `ConfigurationError` where a part of the manifest, or a script, is a link to something outside it."""
+    for name in PARTS:
+        part = directory / name
+        entries = sorted(part.iterdir()) if name.endswith("scripts") and part.is_dir() else []
+        for path in (part, *entries):
+            if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
+                shown = f"{where}/{path.relative_to(directory)}"
+                raise ConfigurationError(shown, "a symbolic link that leaves the manifest")
 
 
 def _text_of(path: Path, directory: Path, where: str) -> bytes | None:

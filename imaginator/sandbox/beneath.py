@@ -5,6 +5,7 @@ Used by the holder process: standard library only. Paths are absolute bytes as t
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -49,6 +50,24 @@ class Root:
         with self.directory(directory) as descriptor:
             yield descriptor, name
 
+    @contextmanager
+    def place(self, path: bytes) -> Iterator[bytes | None]:
+        """Where ``path`` can be reached on the host; None where a link, a file or nothing stands on its way.
+
+        A tree's own path names what lies in its directories, never what a link leads to.
+        """
+        try:
+            descriptor = open_beneath(self.descriptor, os.path.dirname(path), os.O_PATH | os.O_DIRECTORY, links=False)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            yield None
+            return
+        try:
+            yield b"/proc/self/fd/%d/%b" % (descriptor, os.path.basename(path))
+        finally:
+            os.close(descriptor)
+
     def make_directories(self, path: bytes) -> None:
         """Make the directory ``path`` with its parents, where they are missing."""
         try:
@@ -78,10 +97,11 @@ class Root:
 
 
 def make_directory(directory: int, name: bytes) -> None:
-    """Make a directory that belongs to root, whatever the umask."""
+    """Make a directory that belongs to root, whatever the umask and a set-group-id parent."""
     os.mkdir(name, NEW_DIRECTORY, dir_fd=directory)
     descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
+        os.fchown(descriptor, 0, 0)
         os.fchmod(descriptor, NEW_DIRECTORY)
     finally:
         os.close(descriptor)

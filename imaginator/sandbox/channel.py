@@ -66,11 +66,12 @@ class Channel(ProcessProtocol):
 
         A caller that is cancelled leaves; the operation goes on to its end, and the next one waits for it.
         """
-        return await self._turn.run(self._ask, operation, arguments, tuple, [])
+        return await _abandonable(self._turn.run(self._ask, operation, arguments, tuple, []))
 
     async def parts(self, operation: str, *arguments: object, convert: Convert) -> list[Any]:
         """The parts of an operation's answer, converted as they come, so that no long list holds up the reactor."""
-        return await self._turn.run(self._list, operation, arguments, convert)
+        parts: list[Any] = await _abandonable(self._turn.run(self._list, operation, arguments, convert))
+        return parts
 
     def _list(self, operation: str, arguments: tuple[object, ...], convert: Convert) -> Deferred[list[Any]]:
         parts: list[Any] = []
@@ -124,3 +125,10 @@ class Channel(ProcessProtocol):
     def _last_words(self) -> str:
         words = self._words.decode(errors="replace").strip().splitlines()
         return f"the build's tree holder has ended: {words[-1] if words else 'killed'}"
+
+
+def _abandonable(work: Deferred[Any]) -> Deferred[Any]:
+    """What ``work`` gives; cancelling this leaves the work alone, so that nobody else gets its answer."""
+    waiting: Deferred[Any] = Deferred()
+    work.addBoth(lambda result: None if waiting.called else waiting.callback(result))
+    return waiting

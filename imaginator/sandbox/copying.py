@@ -97,6 +97,7 @@ def _copy_link(directory: int, entry: os.DirEntry[bytes]) -> None:
     if status:
         remove_at(directory, entry.name)
     os.symlink(wanted, entry.name, dir_fd=directory)
+    os.chown(entry.name, 0, 0, dir_fd=directory, follow_symlinks=False)
 
 
 def _copy_file(directory: int, entry: os.DirEntry[bytes]) -> None:
@@ -132,6 +133,7 @@ def _replace(directory: int, source: bytes, name: bytes, mode: int) -> None:
         with open(source, "rb", buffering=0) as file:
             while data := file.read(_BLOCK):
                 write_all(descriptor, data)
+        os.fchown(descriptor, 0, 0)
         os.fchmod(descriptor, mode)
         os.rename(_TEMPORARY, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
@@ -145,12 +147,15 @@ def _append(root: Root, entry: os.DirEntry[bytes], path: bytes) -> None:
     """Append to the file at ``path``, through the image's links; one that is missing is made."""
     root.make_directories(os.path.dirname(path))
     try:
-        descriptor = root.open(path, os.O_WRONLY | os.O_APPEND)
+        # O_NONBLOCK: a fifo of the image is told from a file, not waited for.
+        descriptor = root.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
     except FileNotFoundError:
         with root.parent(path) as (directory, name):
             _replace(directory, entry.path, name, entry.stat().st_mode & SOURCE_MODE)
         return
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotCopyable(f"{os.fsdecode(path)}: nothing can be appended to what is no regular file")
         with open(entry.path, "rb", buffering=0) as file:
             while data := file.read(_BLOCK):
                 write_all(descriptor, data)

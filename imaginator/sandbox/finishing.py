@@ -9,8 +9,9 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 
-from imaginator.sandbox.beneath import copy_content, remove_at
+from imaginator.sandbox.beneath import Root, copy_content, remove_at
 from imaginator.sandbox.scanning import OPAQUE, OVERLAY_ATTRIBUTES, is_whiteout
+from imaginator.sandbox.syscalls import open_beneath
 
 
 class Upper:
@@ -18,13 +19,14 @@ class Upper:
 
     def __init__(self, upper: bytes, lowers: Sequence[bytes]) -> None:
         self._upper = upper
+        self._root = Root(upper)
         self._lowers = lowers
         self._times: dict[bytes, tuple[int, int]] = {}
 
     def make_absent(self, path: bytes) -> None:
         """Remove a path, and white it out where a lower has it."""
         status = self._status(path)
-        covered = self._lower(path) is not None
+        covered = self._lower(path) is not None and not _hidden_by(self._upper, path)
         if status and is_whiteout(status) and covered:
             return
         if status:
@@ -63,12 +65,11 @@ class Upper:
             _drop_attributes(path)
         for path in sorted(self._times, reverse=True):
             os.utime(self._upper + path, ns=self._times[path])
+        self._root.close()
 
     def _status(self, path: bytes) -> os.stat_result | None:
-        try:
-            return os.lstat(self._upper + path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with self._root.place(path) as place:
+            return os.lstat(place) if place is not None and os.path.lexists(place) else None
 
     def _is_file(self, path: bytes) -> bool:
         status = self._status(path)
@@ -97,7 +98,7 @@ class Upper:
         if directory not in self._times:
             status = os.lstat(self._upper + directory)
             self._times[directory] = (status.st_atime_ns, status.st_mtime_ns)
-        return _Directory(self._upper + directory)
+        return _Directory(self._root, directory)
 
     def _need_directory(self, path: bytes) -> None:
         if self._status(path) is not None:
@@ -136,10 +137,10 @@ class Upper:
 
 
 class _Directory:
-    """An open directory, as a context."""
+    """An open directory of a tree, as a context; no link leads to it."""
 
-    def __init__(self, path: bytes) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def __init__(self, root: Root, path: bytes) -> None:
+        self._descriptor = open_beneath(root.descriptor, path, os.O_RDONLY | os.O_DIRECTORY, links=False)
 
     def __enter__(self) -> int:
         return self._descriptor

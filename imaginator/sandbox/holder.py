@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
     from imaginator.sandbox.scanning import Inode
 
+PAGE = 4096
+"""mount(2) silently cuts its options off here."""
+
 OVERLAY_OPTIONS = b"index=on,metacopy=off,redirect_dir=off,volatile"
 
 
@@ -70,6 +73,8 @@ class Holder:
             _escaped(work),
             OVERLAY_OPTIONS,
         )
+        if len(options) >= PAGE:
+            raise OSError(errno.E2BIG, f"{len(self._lowers)} layers are more than one mount can name", "")
         # A fresh upper's root covers the source's: it must be the same directory to begin with.
         copy_metadata(self._lowers[0], self._upper)
         mount(b"overlay", self._merged, b"overlay", MS_NODEV | MS_NOSUID, options)
@@ -105,6 +110,7 @@ class Holder:
             with self._root.parent(path) as (directory, name):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+            os.fchown(descriptor, 0, 0)
             os.fchmod(descriptor, mode)
             return descriptor
 
@@ -186,7 +192,7 @@ class Holder:
 
     def lookup(self, paths: list[bytes]) -> Iterator[Any]:
         """Paths as the merged tree has them."""
-        return lookup(paths, self._merged)
+        return lookup(paths, self._root)
 
     def collect(self, paths: list[bytes], objects: bytes) -> Iterator[Any]:
         """Hash files and store their content."""
@@ -245,14 +251,20 @@ def _answer(holder: Holder, operation: str, arguments: tuple[Any, ...]) -> Itera
             result = None
         yield "done", result
     except NotCopyable as error:
-        yield "error", str(error)
+        yield "error", _printable(str(error))
     except OSError as error:
         yield "error", _sentence(error)
 
 
 def _sentence(error: OSError) -> str:
-    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
+    # The name is a number where a call was given a descriptor.
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) and error.filename else ""
+    return _printable(f"{where}{error.strerror or error}")
+
+
+def _printable(sentence: str) -> str:
+    """Text that can be written as UTF-8, whatever bytes a name holds."""
+    return os.fsencode(sentence).decode(errors="backslashreplace")
 
 
 def _parts(items: Iterable[Any]) -> Iterator[list[Any]]:

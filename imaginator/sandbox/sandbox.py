@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 from twisted.internet.defer import gatherResults
 
+from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.channel import Channel, helper
 from imaginator.sandbox.limits import ControlGroups, Limits
 from imaginator.sandbox.process import Child, Output, Reactor
@@ -88,7 +89,11 @@ class Sandbox:
         workspace.make()
         arguments = [str(workspace.directory), *map(str, workspace.lowers)]
         await sandbox._channel.open(reactor, arguments)
-        sandbox._groups = ControlGroups(workspace.directory.name, limits)
+        try:
+            sandbox._groups = ControlGroups(workspace.directory.name, limits)
+        except OSError as error:
+            await sandbox.close()
+            raise BuildFailed(f"the build's limits cannot be set: {error}") from error
         return sandbox
 
     def run(

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from imaginator.sandbox.beneath import write_all
+from imaginator.sandbox.beneath import Root, write_all
 from imaginator.sandbox.forks import side_by_side
 from imaginator.sandbox.syscalls import sync_file_system
 
@@ -84,13 +84,13 @@ def _is_opaque(path: bytes) -> bool:
         return False
 
 
-def lookup(paths: Iterable[bytes], merged: bytes) -> Iterator[Change]:
-    """The given paths as the merged tree has them."""
+def lookup(paths: Iterable[bytes], root: Root) -> Iterator[Change]:
+    """The given paths as the merged tree has them; what a link of the tree leads to is not there."""
     for path in paths:
-        try:
-            inode, number = look(merged + path)
-        except (FileNotFoundError, NotADirectoryError):
-            inode, number = None, 0
+        inode, number = None, 0
+        with root.place(path) as place:
+            if place is not None and os.path.lexists(place):
+                inode, number = look(place)
         yield path, inode, False, number
 
 

@@ -28,6 +28,7 @@ MS_SLAVE = 0x80000
 MNT_DETACH = 0x2
 
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
 _PR_SET_PDEATHSIG = 1
@@ -84,9 +85,13 @@ def die_with_parent(parent: int) -> None:
         os._exit(125)
 
 
-def open_beneath(root: int, path: bytes, flags: int) -> int:
-    """Open ``path`` as if ``root`` were the root directory: neither ``..`` nor a link leads out of it."""
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+def open_beneath(root: int, path: bytes, flags: int, links: bool = True) -> int:
+    """Open ``path`` as if ``root`` were the root directory: neither ``..`` nor a link leads out of it.
+
+    Without ``links`` a link on the way is an error (ELOOP).
+    """
+    resolve = RESOLVE_IN_ROOT | (RESOLVE_NO_MAGICLINKS if links else RESOLVE_NO_SYMLINKS)
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
     relative = path.lstrip(b"/") or b"."
     descriptor = _libc.syscall(ctypes.c_long(_OPENAT2), root, relative, how, ctypes.c_size_t(len(how)))
     if descriptor < 0:

@@ -249,3 +249,26 @@ def test_huge_text_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="at most"):
         load_manifest(tmp_path, "here")
+
+
+@pytest.mark.parametrize("name", ["files", "files.append", "tests", "scripts/10_stolen"])
+def test_parts_that_lead_out_of_the_manifest(tmp_path: Path, name: str) -> None:
+    """A link to a directory or a script of the host brings nothing of it into an image."""
+    (tmp_path / "host").mkdir()
+    manifest = tmp_path / "manifest"
+    (manifest / name).parent.mkdir(parents=True)
+    (manifest / "manifest").write_text('{"SourceImage": "s"}')
+    (manifest / name).symlink_to(tmp_path / "host")
+
+    with pytest.raises(ConfigurationError, match=f"M/{name}: a symbolic link that leaves the manifest"):
+        load_manifest(manifest, "M")
+
+
+def test_a_script_may_be_a_link_within_the_manifest(tmp_path: Path) -> None:
+    """Scripts can be shared between the directories of a manifest."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "common").write_text("#!/bin/sh\n")
+    (tmp_path / "manifest").write_text('{"SourceImage": "s"}')
+    (tmp_path / "scripts/10_common").symlink_to("../common")
+
+    assert "s" == load_manifest(tmp_path, "M").file.source_image
