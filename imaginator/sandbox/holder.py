@@ -11,6 +11,7 @@ has ``upper``, ``work`` and ``merged``, and the lower directories, topmost first
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 import sys
@@ -291,6 +292,8 @@ def main(parent: str, directory: str, *lowers: str) -> None:
     die_with_parent(int(parent))
     os.setsid()
     os.umask(0)
+    # What is listed here holds no cycles, and collections would walk it again and again.
+    gc.disable()
     try:
         unshare(CLONE_NEWNS)
         mount(b"none", b"/", b"", MS_SLAVE | MS_REC)
