@@ -122,18 +122,6 @@ def remove_at(directory: int, name: bytes) -> None:
     os.rmdir(name, dir_fd=directory)
 
 
-def copy_content(source: bytes, target: bytes) -> None:
-    """A new file ``target`` with the bytes of ``source``, shared with it where the file system can (reflink)."""
-    reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        while os.copy_file_range(reader, writer, 1 << 30):
-            pass
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
 def remove_path(path: bytes) -> None:
     """Remove a path of the host with what is below it; nothing there is fine."""
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

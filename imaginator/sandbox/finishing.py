@@ -9,7 +9,8 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 
-from imaginator.sandbox.beneath import Root, copy_content, remove_at
+from imaginator.sandbox.beneath import Root, remove_at
+from imaginator.sandbox.contents import copy_content
 from imaginator.sandbox.scanning import OPAQUE, OVERLAY_ATTRIBUTES, is_whiteout
 from imaginator.sandbox.syscalls import open_beneath
 

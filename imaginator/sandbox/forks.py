@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from imaginator.sandbox.beneath import write_all
 from imaginator.sandbox.syscalls import die_with_parent
@@ -19,25 +19,26 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-def side_by_side(works: Sequence[Callable[[], list[Any]]]) -> Iterator[Any]:
-    """The items of all works' results (values that marshal knows), one work after the other.
+def side_by_side(works: Sequence[Callable[[], list[Any]]]) -> list[list[Any]]:
+    """What each work returns, in values that marshal knows.
 
     The last work is done here, each other one in a process of its own. Raises the first ``OSError`` of any of them
     when all have ended.
     """
     parent = os.getpid()
     others = [_start(work, parent) for work in works[:-1]]
-    results = [_outcome(works[-1])]
+    last = _outcome(works[-1])
+    results = []
     for pid, descriptor in others:
         data = b"".join(iter(lambda descriptor=descriptor: os.read(descriptor, _BLOCK), b""))  # type: ignore[misc]
         os.close(descriptor)
         os.waitpid(pid, 0)
         results.append(marshal.loads(data) if data else ([], (0, "a process of the holder was killed", "")))
+    results.append(last)
     for _, failure in results:
         if failure:
             raise OSError(*failure)
-    for items, _ in results:
-        yield from items
+    return [items for items, _ in results]
 
 
 def _start(work: Callable[[], list[Any]], parent: int) -> tuple[int, int]:

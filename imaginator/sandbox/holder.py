@@ -18,11 +18,12 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from imaginator.sandbox.beneath import Root, read_all, remove_path, write_all
+from imaginator.sandbox.collecting import Collection
 from imaginator.sandbox.copying import NotCopyable, append_tree, copy_flat, copy_tree
 from imaginator.sandbox.finishing import Upper, copy_metadata
 from imaginator.sandbox.frames import PART, Decoder, encode
 from imaginator.sandbox.restoring import Restoration
-from imaginator.sandbox.scanning import collect, look, lookup, scan
+from imaginator.sandbox.scanning import look, lookup, scan
 from imaginator.sandbox.syscalls import (
     CLONE_NEWNS,
     MNT_DETACH,
@@ -197,7 +198,8 @@ class Holder:
 
     def collect(self, paths: list[bytes], objects: bytes) -> Iterator[Any]:
         """Hash files and store their content."""
-        return collect(paths, self._merged, objects)
+        scratch = os.path.join(self._directory, b"new")
+        return Collection(self._upper, self._merged, objects, scratch).collect(paths)
 
     def finish(self, touches: tuple[Any, ...]) -> None:
         """Unmount the overlay and make the upper equal to the image."""

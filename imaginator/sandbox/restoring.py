@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 
-from imaginator.sandbox.beneath import copy_content
-from imaginator.sandbox.scanning import object_path
+from imaginator.sandbox.collecting import object_path
+from imaginator.sandbox.contents import copy_content
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:

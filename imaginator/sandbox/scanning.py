@@ -1,4 +1,4 @@
-"""Reading a tree: what its upper says, and the content of its files. Standard library only (see `holder`).
+"""Reading a tree: what its upper says. Standard library only (see `holder`).
 
 The upper of an overlay tells which paths changed; what they are now is read from the merged tree, where inode numbers
 are those of the whole file even when a hard-link group was copied up under one name only (``index=on``).
@@ -6,14 +6,11 @@ are those of the whole file even when a hard-link group was copied up under one 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from imaginator.sandbox.beneath import Root, write_all
-from imaginator.sandbox.forks import side_by_side
-from imaginator.sandbox.syscalls import sync_file_system
+from imaginator.sandbox.beneath import Root
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:
@@ -23,8 +20,6 @@ if TYPE_CHECKING:
     """The fields of `imaginator.model.tree.Inode` in their order; marshal knows no classes."""
     Change = tuple[bytes, Inode | None, bool, int]
     """The fields of `imaginator.model.changes.Change` in their order."""
-    Content = tuple[bytes, bytes, int, bool]
-    """The fields of `imaginator.model.changes.Content` in their order."""
 
 OPAQUE = "trusted.overlay.opaque"
 OVERLAY_ATTRIBUTES = "trusted.overlay."
@@ -37,11 +32,6 @@ _KINDS = {
     stat.S_IFBLK: "b",
     stat.S_IFIFO: "p",
 }
-_WHOLE = 8 << 20
-"""Files up to this size are read whole, so that content which is known is not written a second time."""
-_ENOUGH_FOR_A_PROCESS = 64
-_FEW = 100
-"""Up to so many new objects are synced one by one; more, and the whole file system is cheaper."""
 
 
 def scan(upper: bytes, merged: bytes) -> Iterator[Change]:
@@ -122,127 +112,3 @@ def _attributes(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
         for name in names
         if not name.startswith(OVERLAY_ATTRIBUTES)
     )
-
-
-def collect(paths: Sequence[bytes], merged: bytes, objects: bytes) -> Iterator[Content]:
-    """Hash each file and store its content in ``objects``, reading it once: path, digest, size, whether it was new.
-
-    What is new is on disk when this ends.
-    """
-    os.makedirs(objects, mode=0o700, exist_ok=True)
-    processes = min(os.cpu_count() or 1, len(paths) // _ENOUGH_FOR_A_PROCESS + 1)
-    shares = [paths[number::processes] for number in range(processes)]
-    fresh: list[bytes] = []
-    for path, digest, size, new in side_by_side([_share(share, merged, objects) for share in shares]):
-        if new:
-            fresh.append(object_path(objects, digest))
-        yield path, digest, size, new
-    _sync(fresh, objects)
-
-
-def _share(paths: Sequence[bytes], merged: bytes, objects: bytes) -> Callable[[], list[Content]]:
-    """The work of one process: hash and store some files."""
-
-    def work() -> list[Content]:
-        temporary = os.path.join(objects, b".new-%d" % os.getpid())
-        contents = []
-        for path in paths:
-            descriptor = os.open(merged + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                digest, size, new = _store(descriptor, objects, temporary)
-            finally:
-                os.close(descriptor)
-            contents.append((path, digest, size, new))
-        return contents
-
-    return work
-
-
-def _store(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bool]:
-    """The digest and size of an open file, and whether its content was new."""
-    size = os.fstat(descriptor).st_size
-    if size > _WHOLE:
-        return _store_large(descriptor, objects, temporary)
-    data = bytearray()
-    while block := os.read(descriptor, max(size - len(data), 0) + 1):
-        data += block
-    if not data:
-        return b"", 0, False
-    digest = hashlib.sha512(data).digest()
-    target = object_path(objects, digest)
-    if _known(target):
-        return digest, len(data), False
-    _write(temporary, [data])
-    _keep(temporary, target)
-    return digest, len(data), True
-
-
-def _store_large(descriptor: int, objects: bytes, temporary: bytes) -> tuple[bytes, int, bool]:
-    content = hashlib.sha512()
-    size = 0
-
-    def blocks() -> Iterator[bytes]:
-        nonlocal size
-        while block := os.read(descriptor, 1 << 20):
-            content.update(block)
-            size += len(block)
-            yield block
-
-    _write(temporary, blocks())
-    target = object_path(objects, content.digest())
-    if _known(target):
-        os.unlink(temporary)
-        return content.digest(), size, False
-    _keep(temporary, target)
-    return content.digest(), size, True
-
-
-def object_path(objects: bytes, digest: bytes) -> bytes:
-    """Where the object with a digest lies: ``ab/cdef…``, so that no directory grows large."""
-    name = digest.hex().encode()
-    return os.path.join(objects, name[:2], name[2:])
-
-
-def _known(target: bytes) -> bool:
-    """Whether an object is there; if so its time says that it was wanted just now, which spares it from collection."""
-    try:
-        os.utime(target)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _write(path: bytes, blocks: Iterable[bytes | bytearray]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o400)
-    try:
-        for block in blocks:
-            write_all(descriptor, bytes(block))
-    except BaseException:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _keep(temporary: bytes, target: bytes) -> None:
-    try:
-        os.rename(temporary, target)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        os.rename(temporary, target)
-
-
-def _sync(fresh: list[bytes], objects: bytes) -> None:
-    if not fresh:
-        return
-    directories = {os.path.dirname(path) for path in fresh} | {objects}
-    paths = [*fresh, *directories] if len(fresh) <= _FEW else [objects]
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if len(fresh) <= _FEW:
-                os.fsync(descriptor)
-            else:
-                sync_file_system(descriptor)
-        finally:
-            os.close(descriptor)

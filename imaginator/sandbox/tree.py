@@ -88,7 +88,9 @@ class Tree:
 
     async def collect(self, paths: Sequence[bytes], objects: Path) -> list[Content]:
         """Hash regular files and store what is new in ``objects``, on disk when this returns."""
-        return await self._channel.parts("collect", list(paths), os.fsencode(objects), convert=Content._make)
+        names = iter(paths)
+        arguments = (list(paths), os.fsencode(objects))
+        return await self._channel.parts("collect", *arguments, convert=lambda found: Content(next(names), *found))
 
     async def finish(self, touches: Touches) -> None:
         """Take the overlay away and make the upper equal to its image; nothing but closing may follow."""
