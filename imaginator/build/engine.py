@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -71,7 +72,13 @@ class Engine:
             await self._remove(directory, monitor)
 
     async def _remove(self, directory: Path, monitor: Monitor) -> None:
-        """Remove a workspace, by a process: a large tree would keep the reactor's thread from its turns."""
+        """Remove a workspace: by a thread where its tree has become a layer, else by a process.
+
+        A large tree in a thread would keep the reactor's from its turns; a process takes longer to start than to work.
+        """
+        if not (directory / "upper").exists():
+            await self._parts.workers.run(shutil.rmtree, directory, ignore_errors=True)
+            return
         argv = ["rm", "-rf", "--one-file-system", "--", str(directory)]
         try:
             await capture(self._parts.reactor, argv, {"PATH": PATH}, timeout=REMOVAL)
@@ -196,7 +203,9 @@ class _Build:
         self._monitor.stage(Stage.STORE)
         layer = await self._parts.layers.adopt(workspace.upper)
         merged = packed.merged
-        complete = msgspec.structs.replace(draft, root=merged.root, links=merged.links, figures=packed.figures)
+        complete = msgspec.structs.replace(
+            draft, root=merged.root, links=merged.links, computed=merged.computed, figures=packed.figures
+        )
         image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
         self._monitor.note(_summary(image))
         return image

@@ -89,7 +89,7 @@ class Mirror:
                 revision = Revision("", branch)
             else:
                 revision = await self._resolve(remote, branch)
-            if not await self._has(remote, f"{revision.commit}^{{commit}}"):
+            if not self._has(revision.commit):
                 await self._download(remote, revision)
         return revision
 
@@ -99,14 +99,21 @@ class Mirror:
         Raises `ConfigurationError` where the commit has no such directory.
         """
         tree = f"{commit}:{directory}"
+        index = {"GIT_INDEX_FILE": str(into) + ".index", "GIT_WORK_TREE": str(into)}
         try:
-            kind = await self._git(remote, "cat-file", "-t", tree)
+            await self._git(remote, "read-tree", "--reset", "-u", tree, more=index, directory=str(into))
+        except BuildFailed:
+            await self._check_directory(remote, commit, directory)
+            raise
+
+    async def _check_directory(self, remote: Remote, commit: str, directory: str) -> None:
+        """Raise `ConfigurationError` unless a commit has a directory."""
+        try:
+            kind = await self._git(remote, "cat-file", "-t", f"{commit}:{directory}")
         except BuildFailed:
             raise ConfigurationError(remote.shown, f"no directory {directory!r} in commit {commit}") from None
         if kind.strip() != b"tree":
             raise ConfigurationError(remote.shown, f"{directory!r} is not a directory in commit {commit}")
-        index = {"GIT_INDEX_FILE": str(into) + ".index", "GIT_WORK_TREE": str(into)}
-        await self._git(remote, "read-tree", "--reset", "-u", tree, more=index, directory=str(into))
 
     async def _download(self, remote: Remote, revision: Revision) -> None:
         """Fetch one commit, without its history, and keep a reference to it."""
@@ -128,13 +135,9 @@ class Mirror:
                 return Revision(branch, offered[reference])
         raise BuildFailed(_unknown(remote.shown, branch, default))
 
-    async def _has(self, remote: Remote, name: str) -> bool:
-        """Whether the mirror holds an object, by any of Git's names."""
-        try:
-            await self._git(remote, "cat-file", "-e", name)
-        except BuildFailed:
-            return False
-        return True
+    def _has(self, commit: str) -> bool:
+        """Whether the mirror holds a commit, by the reference that `_download` keeps to it: Git need not be asked."""
+        return (self._directory / "refs" / "imaginator" / commit).exists()
 
     async def _network(self, remote: Remote, *arguments: str) -> bytes:
         """A Git command that talks to the repository, tried a few times where that is on another machine."""

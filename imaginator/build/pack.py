@@ -61,8 +61,9 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
 
 
 def base_of(image: Image, read: NodeReader) -> Base:
-    """What a merge knows of an image; the walk for computed files reads nodes that the store remembers."""
-    return Base(image.root, image.links, image.figures, frozenset(computed_files(image.root, read)))
+    """What a merge knows of an image; one that does not list its computed files is walked for them."""
+    computed = computed_files(image.root, read) if image.computed is None else image.computed
+    return Base(image.root, image.links, image.figures, frozenset(computed))
 
 
 def _counted(figures: Figures, contents: Sequence[Content]) -> Figures:

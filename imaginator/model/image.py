@@ -60,7 +60,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """One image. ``filter`` is None for a sparse image, () for an empty filter; times are aware and UTC.
 
     ``expires_at`` None means never (pinned). ``links`` lists every hard-link group's paths, each group sorted, so that
-    a build that touches one name finds the others without walking the tree.
+    a build that touches one name finds the others without walking the tree; ``computed`` likewise lists the paths of
+    computed files, and is None in images that were made before it was kept.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     owners: Owners = Owners()
     packages: tuple[Package, ...] = ()
     links: tuple[tuple[bytes, ...], ...] = ()
+    computed: tuple[bytes, ...] | None = None
     origin: Origin = Origin()
     figures: Figures = Figures()
 

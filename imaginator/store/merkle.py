@@ -60,11 +60,14 @@ class Rules(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """A new image's tree: its root, the nodes that its source lacks, link groups, the layer's touches, and counts."""
+    """A new image's tree: its root, the nodes that its source lacks, link groups, computed files, the layer's
+    touches, and counts.
+    """
 
     root: Entry
     nodes: dict[bytes, bytes]
     links: tuple[Group, ...]
+    computed: tuple[bytes, ...]
     touches: Touches
     figures: Figures
 
@@ -168,7 +171,7 @@ class _Merger:
             raise BuildFailed(f"computed file {_shown(missing[0])}: no such file in the image")
         empty = tuple(sorted(self._empty))
         touches = Touches(tuple(sorted(self._absent)), self._links.touched, empty, tuple(sorted(self._times)))
-        return Merged(root, self._nodes, self._links.all, touches, self.figures)
+        return Merged(root, self._nodes, self._links.all, tuple(sorted(self._computed)), touches, self.figures)
 
     def _entry(self, path: bytes, base: Entry | None, edit: Edit | None, depth: int = 0) -> Entry | None:
         """What becomes of a path that changed, that a filter has to see, or that has such paths beneath it."""
