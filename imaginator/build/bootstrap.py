@@ -8,12 +8,12 @@ from pathlib import Path
 from imaginator.build import packager
 from imaginator.build.construction import ONLINE, Construction
 from imaginator.build.job import Job
+from imaginator.build.matching import Matching
 from imaginator.build.recipe import DEVICES, SYSTEM_MOUNTS, clean, list_and_test
 from imaginator.model.build import Stage
 from imaginator.model.image import Package
 from imaginator.model.settings import BootstrapStream, PackagerType
 from imaginator.model.variables import expand
-from imaginator.store.workers import Workers
 
 
 async def fill(host: Construction, job: Job, definition: BootstrapStream, root: Path) -> None:
@@ -28,13 +28,13 @@ async def fill(host: Construction, job: Job, definition: BootstrapStream, root: 
     await host.command(argv[0], argv, ONLINE)
 
 
-async def furnish(image: Construction, packager_type: PackagerType, workers: Workers) -> tuple[Package, ...]:
+async def furnish(image: Construction, packager_type: PackagerType, matching: Matching) -> tuple[Package, ...]:
     """Give a freshly filled tree its packager script, clean, list and test it; the packages. Raises `BuildFailed`."""
     tree = image.tree
     await tree.write(packager.PATH, packager.generic_packager_script(packager_type), 0o755)
     stubs = await tree.make_mount_points([DEVICES, *SYSTEM_MOUNTS])
     image.monitor.stage(Stage.CLEAN)
-    await clean(image, workers)
+    await clean(image, matching)
     packages = await list_and_test(image)
     await tree.remove_mount_points(stubs)
     return packages

@@ -14,6 +14,7 @@ from imaginator.build import bootstrap, metadata
 from imaginator.build.construction import Construction
 from imaginator.build.environment import PATH, build_environment, job_variables, shown_secrets
 from imaginator.build.job import Job, SourceResolver, SourceWish
+from imaginator.build.matching import Matching
 from imaginator.build.metadata import Ingredients
 from imaginator.build.monitor import Monitor
 from imaginator.build.pack import Packed, Packing, pack
@@ -34,6 +35,7 @@ from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
 from imaginator.store.interface import ImageStore, Wanted
 from imaginator.store.layers import Layers
 from imaginator.store.merkle import Rules
+from imaginator.store.sieve import Sieve, SieveMemory
 from imaginator.store.workers import Workers
 
 REMOVAL = 600.0
@@ -49,6 +51,7 @@ class EngineParts(NamedTuple):
     layers: Layers
     sources: Sources
     workers: Workers
+    memory: SieveMemory
 
 
 class Engine:
@@ -108,7 +111,7 @@ class _Build:
             await bootstrap.fill(host, self._job, definition, workspace.upper)
         async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
             assert self._job.packager is not None
-            packages = await bootstrap.furnish(image, self._job.packager, self._parts.workers)
+            packages = await bootstrap.furnish(image, self._job.packager, self._matching(sandbox, None))
             rules = await self._rules(definition.filter_lines, {}, None)
             packed = await self._pack(sandbox, None, rules)
         draft = metadata.with_bootstrap(self._draft(packages), definition)
@@ -120,7 +123,8 @@ class _Build:
         workspace = Workspace(self._directory, lowers)
         environment = self._environment(made_from.checkout)
         async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
-            recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, self._parts.workers)
+            matching = self._matching(sandbox, made_from.source)
+            recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, matching)
             packages = await recipe.apply(self._job.stream_name, [bind.target for bind in _binds(self._job.settings)])
             computed = await self._parts.workers.run(metadata.computed_addresses, made_from, self._parts.store.nodes())
             rules = await self._rules(made_from.manifest.file.filter_lines or (), computed, made_from.manifest)
@@ -183,12 +187,20 @@ class _Build:
     async def _rules(self, left_out: tuple[str, ...], computed: dict[bytes, bytes], manifest: Manifest | None) -> Rules:
         """How the tree becomes an image; the stream's previous image lends its mtimes."""
         previous = await self._parts.store.find_latest(Wanted(self._job.stream_name))
+        sieve = self._sieve(Filter(left_out, "FilterLines"))
         return Rules(
-            left_out=Filter(left_out, "FilterLines").matches if left_out else None,
+            left_out=sieve.matches if left_out else None,
+            spares=sieve.spares,
             computed=computed,
             previous=previous.root if previous else None,
             keep_new_time=metadata.times_filter(self._job, manifest).matches,
         )
+
+    def _matching(self, sandbox: Sandbox, source: Image | None) -> Matching:
+        return Matching(sandbox.tree, source, self._sieve, self._parts.workers)
+
+    def _sieve(self, patterns: Filter) -> Sieve:
+        return Sieve(patterns, self._parts.store.nodes(), self._parts.memory)
 
     async def _pack(self, sandbox: Sandbox, source: Image | None, rules: Rules) -> Packed:
         self._monitor.stage(Stage.PACK)

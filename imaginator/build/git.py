@@ -104,6 +104,8 @@ class Mirror:
             await self._git(remote, "read-tree", "--reset", "-u", tree, more=index, directory=str(into))
         except BuildFailed:
             await self._check_directory(remote, commit, directory)
+            # The mirror is damaged: the next build is to fetch the commit again.
+            self._reference(commit).unlink(missing_ok=True)
             raise
 
     async def _check_directory(self, remote: Remote, commit: str, directory: str) -> None:
@@ -137,7 +139,10 @@ class Mirror:
 
     def _has(self, commit: str) -> bool:
         """Whether the mirror holds a commit, by the reference that `_download` keeps to it: Git need not be asked."""
-        return (self._directory / "refs" / "imaginator" / commit).exists()
+        return self._reference(commit).exists()
+
+    def _reference(self, commit: str) -> Path:
+        return self._directory / "refs" / "imaginator" / commit
 
     async def _network(self, remote: Remote, *arguments: str) -> bytes:
         """A Git command that talks to the repository, tried a few times where that is on another machine."""

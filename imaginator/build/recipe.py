@@ -9,6 +9,7 @@ from pathlib import Path
 from imaginator.build import packager
 from imaginator.build.construction import Construction, together
 from imaginator.build.environment import resolver_configuration
+from imaginator.build.matching import Matching
 from imaginator.build.scripts import run_scripts
 from imaginator.build.tests import PLACE as TESTS
 from imaginator.build.tests import run_tests
@@ -17,7 +18,6 @@ from imaginator.model.errors import BuildFailed
 from imaginator.model.filters import Filter
 from imaginator.model.image import Package
 from imaginator.model.manifest import Manifest
-from imaginator.store.workers import Workers
 
 SYSTEM_MOUNTS = (b"/proc", b"/sys")
 DEVICES = b"/dev"
@@ -31,13 +31,13 @@ _LARGEST_SCRIPT = 1 << 20
 class Recipe:
     """A manifest in ``directory``, applied to the tree of a construction; every step may raise `BuildFailed`."""
 
-    def __init__(self, construction: Construction, directory: Path, manifest: Manifest, workers: Workers) -> None:
+    def __init__(self, construction: Construction, directory: Path, manifest: Manifest, matching: Matching) -> None:
         self._construction = construction
         self._tree = construction.tree
         self._monitor = construction.monitor
         self._directory = directory
         self._manifest = manifest
-        self._workers = workers
+        self._matching = matching
 
     async def apply(self, stream: str, binds: Sequence[bytes]) -> tuple[Package, ...]:
         """All steps but packing; the packages that are installed in the end."""
@@ -83,7 +83,7 @@ class Recipe:
     async def _clean(self) -> None:
         """Steps 9 and 10: package clean-up, and files that it could not spoil."""
         self._monitor.stage(Stage.CLEAN)
-        await clean(self._construction, self._workers)
+        await clean(self._construction, self._matching)
         await self._copy("post-scripts-files")
 
     async def _clean_up(self) -> None:
@@ -107,12 +107,11 @@ async def require_packager(construction: Construction) -> None:
         raise BuildFailed(f"the source image has no {packager.PATH.decode()}: it cannot be built upon")
 
 
-async def clean(construction: Construction, workers: Workers) -> None:
+async def clean(construction: Construction, matching: Matching) -> None:
     """The packager's clean command, then its clean patterns; ``resolv.conf`` is left empty."""
     _, lines = await together(construction.packager("clean"), _clean_patterns(construction))
     if lines:
-        paths = await construction.tree.paths()
-        gone = await workers.run(_matching, Filter(lines, "clean patterns"), paths)
+        gone = await matching.find(Filter(lines, "clean patterns"))
         await construction.tree.remove_all(gone)
         construction.monitor.note(f"removed by clean patterns: {len(gone)} paths")
     await construction.tree.write(_RESOLVER, b"")
@@ -126,10 +125,6 @@ async def _clean_patterns(construction: Construction) -> list[str]:
         construction.monitor.note(f"no clean patterns: {error}")
         return []
     return [line for line in os.fsdecode(output).splitlines() if line]
-
-
-def _matching(patterns: Filter, paths: Sequence[bytes]) -> list[bytes]:
-    return [path for path in paths if patterns.matches(path)]
 
 
 async def list_and_test(construction: Construction) -> tuple[Package, ...]:

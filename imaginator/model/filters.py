@@ -16,9 +16,10 @@ LONGEST_LINE = 4096
 
 
 class Filter:
-    """A compiled filter; raises `ConfigurationError` naming ``where`` and the line that is no regular expression."""
+    """The compiled filter of ``lines``; raises `ConfigurationError` naming ``where`` and the line that is none."""
 
     def __init__(self, lines: Sequence[str], where: str = "filter") -> None:
+        self.lines = tuple(lines)
         self._invert = INVERT in lines
         self._patterns = [
             compile_line(line, f"{where}: line {at}") for at, line in enumerate(lines, 1) if line != INVERT

@@ -95,6 +95,12 @@ class Root:
         except (FileNotFoundError, NotADirectoryError):
             pass
 
+    def remove_own(self, path: bytes) -> None:
+        """The same for a path that the tree itself has: what a link leads to is spared."""
+        with self.place(path) as place:
+            if place is not None and os.path.lexists(place):
+                self.remove(path)
+
 
 def make_directory(directory: int, name: bytes) -> None:
     """Make a directory that belongs to root, whatever the umask and a set-group-id parent."""

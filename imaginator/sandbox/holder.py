@@ -127,9 +127,9 @@ class Holder:
             return None
 
     def remove(self, paths: list[bytes]) -> None:
-        """Remove paths with what is below them."""
+        """Remove paths of the tree, none of which leads through a link, with what is below them."""
         for path in paths:
-            self._root.remove(path)
+            self._root.remove_own(path)
 
     def copy_in(self, source: bytes, target: bytes) -> None:
         """Copy a directory of the host over the tree."""
@@ -175,10 +175,6 @@ class Holder:
                 found.append(child)
         return found
 
-    def paths(self) -> Iterator[bytes]:
-        """Every path of the tree but the root."""
-        return self._below(b"/")
-
     def _below(self, path: bytes) -> Iterator[bytes]:
         with os.scandir(self._merged + path) as entries:
             names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
@@ -191,6 +187,10 @@ class Holder:
     def scan(self) -> Iterator[Any]:
         """What the upper says."""
         return scan(self._upper, self._merged)
+
+    def survey(self) -> Iterator[Any]:
+        """The whole merged tree."""
+        return scan(self._merged, self._merged)
 
     def lookup(self, paths: list[bytes]) -> Iterator[Any]:
         """Paths as the merged tree has them."""

@@ -74,13 +74,17 @@ class Tree:
         found: list[bytes] = await self._channel.ask("executables", path)
         return found
 
-    async def paths(self) -> list[bytes]:
-        """Every path but the root, parents first."""
-        return await self._channel.parts("paths", convert=bytes)
+    async def changed_paths(self) -> list[bytes]:
+        """The paths that `scan` would tell of."""
+        return await self._channel.parts("scan", convert=lambda change: change[0])
 
     async def scan(self) -> list[Change]:
         """What the upper says; of a plain tree, everything. Parents come first."""
         return await self._channel.parts("scan", convert=_change)
+
+    async def survey(self) -> list[Change]:
+        """Every path of the merged tree, as if all of it were new."""
+        return await self._channel.parts("survey", convert=_change)
 
     async def lookup(self, paths: Iterable[bytes]) -> list[Change]:
         """Paths as the merged tree has them."""

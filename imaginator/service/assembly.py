@@ -42,6 +42,7 @@ from imaginator.store.layers import Layers
 from imaginator.store.logs import LogArchive
 from imaginator.store.objects import Objects
 from imaginator.store.restoring import Restorer
+from imaginator.store.sieve import SieveMemory
 from imaginator.store.workers import Workers
 from imaginator.web.app import Web, WebParts
 from imaginator.web.site import BoundedSite
@@ -101,7 +102,9 @@ class Assembly:
             ConfigurationParts(self.reactor, fetcher, self.workers, self.state, url, variables, arch)
         )
         sources = Sources(self.reactor, self.state / "sources")
-        engine = Engine(EngineParts(self.reactor, self.state, self.store, self.layers, sources, self.workers))
+        engine = Engine(
+            EngineParts(self.reactor, self.state, self.store, self.layers, sources, self.workers, SieveMemory())
+        )
         self.queue = Queue(self.history, self._now)
         parts = RunnerParts(
             reactor=self.reactor,

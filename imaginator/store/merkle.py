@@ -1,7 +1,8 @@
 """The tree of a new image, from its source's tree and what a build changed.
 
 Only the nodes on the way to a change are read and written again; all others are shared with the source by their ids.
-A filter is the exception: it looks at every path. Everything here computes only, but for the `NodeReader`.
+A filter is asked about the rest by whole directories (see `sieve`). Everything here computes only, but for the
+`NodeReader`.
 """
 
 from __future__ import annotations
@@ -38,14 +39,20 @@ def _nothing(_path: bytes) -> bool:
     return False
 
 
+def _unknown(_path: bytes, _node: bytes) -> bool:
+    return False
+
+
 class Rules(NamedTuple):
     """What an image is to hold.
 
-    ``left_out``: the filter, None where there is none. ``computed``: source address by path. ``previous``: the root
-    of the stream's previous image, whose times are kept but where ``keep_new_time`` says otherwise.
+    ``left_out``: the filter, None where there is none. ``spares``: whether it is known to leave out nothing beneath a
+    directory, given by path and node. ``computed``: source address by path. ``previous``: the root of the stream's
+    previous image, whose times are kept but where ``keep_new_time`` says otherwise.
     """
 
     left_out: Callable[[bytes], bool] | None = None
+    spares: Callable[[bytes, bytes], bool] = _unknown
     computed: Mapping[bytes, bytes] = {}
     previous: Entry | None = None
     keep_new_time: Callable[[bytes], bool] = _nothing
@@ -53,6 +60,10 @@ class Rules(NamedTuple):
     def leaves_out(self, path: bytes) -> bool:
         """Whether a path stays out by itself, whatever its ancestors do."""
         return path.startswith(b"/tmp/") or (self.left_out is not None and self.left_out(path))
+
+    def spares_below(self, path: bytes, node: bytes) -> bool:
+        """Whether nothing of an image's directory stays out."""
+        return self.left_out is None or self.spares(path, node)
 
     def holds(self, path: bytes) -> bool:
         """Whether neither a path nor an ancestor of it stays out."""
@@ -207,7 +218,7 @@ class _Merger:
             base = None
         if base is None:
             self._count(path, Inode(Kind.DIRECTORY, 0), 1)
-        if base is not None and self._rules.left_out is None and not (edit and edit.children):
+        if base is not None and not (edit and edit.children) and self._rules.spares_below(path, base.node):
             return base.node
         return self._node(path, base.node if base else b"", edit.children if edit else {}, depth + 1)
 

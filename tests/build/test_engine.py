@@ -28,6 +28,7 @@ from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
 from imaginator.store.layers import Entries, Layers
 from imaginator.store.objects import Objects
+from imaginator.store.sieve import SieveMemory
 from imaginator.store.workers import Workers
 
 BOOTSTRAP = """
@@ -177,7 +178,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     store = EmbeddedStore(catalogue, Objects(state / "objects"), workers)
     layers = Layers(state / "layers", catalogue, store.nodes(), workers, never)
     sources = Sources(reactor, state / "sources")  # type: ignore[arg-type]
-    parts = EngineParts(reactor, state, store, layers, sources, workers)  # type: ignore[arg-type]
+    parts = EngineParts(reactor, state, store, layers, sources, workers, SieveMemory())  # type: ignore[arg-type]
     yield House(tmp_path, store, Engine(parts))
     catalogue.stopService()
     workers.stopService()

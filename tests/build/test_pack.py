@@ -49,10 +49,10 @@ class Packer:
         directory = self.parts.directory / f"look{len(list(self.parts.directory.iterdir()))}"
         sandbox = await Sandbox.open(reactor, Workspace(directory, lowers), Profile.MANIFEST, Limits(0, 0))
         try:
-            found = {path: await sandbox.tree.stat(path) for path in [b"/", *await sandbox.tree.paths()]}
+            found = await sandbox.tree.survey()
         finally:
             await sandbox.close()
-        return {path: inode for path, inode in found.items() if inode is not None}
+        return {change.path: change.inode for change in found if change.inode is not None}
 
     async def described(self, image: Image) -> dict[bytes, Inode]:
         """The tree as its nodes say."""

@@ -127,7 +127,7 @@ async def test_the_answer_to_a_cancelled_question_reaches_nobody_else(tmp_path: 
     """After a cancelled operation the next one gets its own answer."""
     source = folder(tmp_path, "source", *(f"file-{number}" for number in range(1000)))
     async with opened(Workspace(tmp_path / "build", (source,))) as sandbox:
-        listing = ensureDeferred(sandbox.tree.paths())
+        listing = ensureDeferred(sandbox.tree.survey())
         listing.cancel()
         with pytest.raises(CancelledError):
             await listing

@@ -153,7 +153,7 @@ async def test_no_mount_of_a_command_is_left_in_the_tree(workspace: Workspace) -
     """Commands leave no trace of /proc, /dev or their own mounts in what is read of the tree."""
     async with opened(workspace) as sandbox:
         await run(sandbox, "true")
-        paths = await sandbox.tree.paths()
+        paths = [change.path for change in await sandbox.tree.survey()]
 
     assert b"/dev" in paths
     assert not [path for path in paths if path.startswith((b"/dev/", b"/proc/", b"/sys/"))]
@@ -272,9 +272,9 @@ async def test_a_long_chain_of_layers_is_mounted(tmp_path: Path) -> None:
         layer.mkdir(parents=True)
         (layer / f"{number:02}").touch()
     async with opened(Workspace(tmp_path / "build", layers)) as sandbox:
-        paths = await sandbox.tree.paths()
+        paths = [change.path for change in await sandbox.tree.survey()]
 
-    assert [b"/%02d" % number for number in range(60)] == paths
+    assert [b"/", *(b"/%02d" % number for number in range(60))] == paths
 
 
 @pytest_twisted.ensureDeferred
