@@ -30,6 +30,7 @@ from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream
 from imaginator.model.tags import expand_wanted
 from imaginator.model.variables import expand
+from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.process import Reactor, capture
 from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
 from imaginator.store.interface import ImageStore, Wanted
@@ -118,11 +119,18 @@ class _Build:
         return await self._store(draft, packed, workspace, ())
 
     async def _apply_manifest(self, definition: Stream, source: SourceResolver) -> Image:
-        made_from = await self._gather(definition, source)
+        # It starts while the manifest is fetched.
+        holder = Channel(self._parts.reactor)
+        try:
+            return await self._apply_in(holder, await self._gather(definition, source))
+        finally:
+            await holder.close()
+
+    async def _apply_in(self, holder: Channel, made_from: Ingredients) -> Image:
         layers, lowers = await self._parts.layers.lowers(made_from.source)
         workspace = Workspace(self._directory, lowers)
         environment = self._environment(made_from.checkout)
-        async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
+        async with self._construction(workspace, Profile.MANIFEST, environment, holder) as (image, sandbox):
             matching = self._matching(sandbox, made_from.source)
             recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, matching)
             packages = await recipe.apply(self._job.stream_name, [bind.target for bind in _binds(self._job.settings)])
@@ -172,11 +180,15 @@ class _Build:
 
     @asynccontextmanager
     async def _construction(
-        self, workspace: Workspace, profile: Profile, environment: dict[str, str]
+        self,
+        workspace: Workspace,
+        profile: Profile,
+        environment: dict[str, str],
+        holder: Channel | None = None,
     ) -> AsyncIterator[tuple[Construction, Sandbox]]:
         """A sandbox over ``workspace``; everything in it has ended when the context is left."""
         binds = _binds(self._job.settings) if workspace.lowers else ()
-        sandbox = await Sandbox.open(self._parts.reactor, workspace, profile, self._job.limits, binds)
+        sandbox = await Sandbox.open(self._parts.reactor, workspace, profile, self._job.limits, binds, holder)
         definition = self._job.definition
         network = definition.network if isinstance(definition, Stream) else True
         try:

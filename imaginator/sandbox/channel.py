@@ -24,17 +24,17 @@ _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from imaginator.sandbo
 
 
 def helper(module: str, arguments: Sequence[str]) -> list[str]:
-    """The command line of a helper of this room: this interpreter without site packages, which takes 15 ms.
-
-    Helpers see to their own death and session, which saves executing the programs that do so for others.
-    """
+    """The command line of a helper of this room: this interpreter without site packages, which takes 15 ms."""
     return [sys.executable, "-I", "-S", "-c", _BOOT.format(module), _PROJECT, *arguments]
 
 
 class Channel(ProcessProtocol):
-    """A holder: started by ``open``, asked by ``ask``, ended by ``close``."""
+    """A holder: started here, given its tree by ``open``, asked by ``ask``, ended by ``close``.
 
-    def __init__(self) -> None:
+    It takes a moment to start, which the caller need not wait for.
+    """
+
+    def __init__(self, reactor: Reactor) -> None:
         self._answers = Decoder()
         self._parts: list[Any] = []
         self._convert: Convert = tuple
@@ -44,22 +44,21 @@ class Channel(ProcessProtocol):
         self._ended: Deferred[None] = Deferred()
         self._gone = False
         self.transport: IProcessTransport
-
-    async def open(self, reactor: Reactor, arguments: Sequence[str]) -> None:
-        """Start the holder and wait until its tree is there; raises `BuildFailed` where that fails."""
-        argv = helper("holder", [str(os.getpid()), *arguments])
-        self._answer = Deferred()
+        argv = helper("holder", [str(os.getpid())])
         reactor.spawnProcess(self, argv[0], argv, {}, "/", childFDs={0: "w", 1: "r", 2: "r"})
-        try:
-            await self._answer
-        except BaseException:
-            await self.close()
-            raise
 
     @property
     def pid(self) -> int:
         """The holder's process."""
         return int(self.transport.pid)
+
+    async def open(self, directory: Path, lowers: Sequence[Path]) -> None:
+        """Let the holder make its tree; where that fails, raises `BuildFailed` and the holder has ended."""
+        try:
+            await self.ask("open", os.fsencode(directory), [os.fsencode(lower) for lower in lowers])
+        except BaseException:
+            await self.close()
+            raise
 
     async def ask(self, operation: str, *arguments: object) -> Any:
         """The value of an operation; raises `BuildFailed` with the holder's sentence.

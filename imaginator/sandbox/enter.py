@@ -1,9 +1,10 @@
-"""Starts one command of a build in namespaces of its own. Standard library only, so that it starts in 15 ms.
+"""Starts one command of a build in namespaces of its own, forked from the build's holder. Standard library only.
 
-Started as ``enter.main`` with the arguments that `Entry` reads, it joins the mount namespace of the build's holder,
-leaves it for one of its own together with PID, IPC and UTS namespaces, and forks an init, which is process 1 there: it
-makes the mounts, changes the root, and forks the command. When init ends, the kernel ends everything that the command
-left running; the mounts are gone with the namespace, and none of them was ever visible to the holder.
+A launcher, forked from the holder, leaves the holder's mount namespace for one of its own together with PID, IPC and
+UTS namespaces, and forks an init, which is process 1 there: it makes the mounts, changes the root, and forks the
+command. When init ends, the kernel ends everything that the command left running; the mounts are gone with the
+namespace, and none of them was ever visible to the holder. The launcher tells how the command ended when all of that
+is over.
 
 The steps and their order: namespaces(7), pid_namespaces(7), pivot_root(2).
 """
@@ -11,11 +12,11 @@ The steps and their order: namespaces(7), pid_namespaces(7), pivot_root(2).
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
 import stat
-import sys
 from collections.abc import Callable
 
 from imaginator.sandbox.syscalls import (
@@ -33,11 +34,14 @@ from imaginator.sandbox.syscalls import (
     MS_REC,
     MS_REMOUNT,
     die_with_parent,
-    enter_mounts,
     mount,
     pivot_root_here,
     unshare,
 )
+
+TYPE_CHECKING = False  # importing typing would take as long as starting Python does
+if TYPE_CHECKING:
+    from typing import Any
 
 NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
 HOST_NAME = b"build"
@@ -64,101 +68,102 @@ NOT_FOUND = 127
 
 
 class Entry:
-    """What is asked for, read from the launcher's arguments: HOLDER TREE OPTION… -- COMMAND….
+    """What is asked for.
 
-    HOLDER is the holder's process id and TREE the root directory. ``--host``: the root stays the host's, and the
-    command starts in the tree (a bootstrap). ``--network``: the host's network, else none. ``--mounts``: ``/proc``,
-    ``/sys`` and the bind mounts (``--bind SOURCE TARGET``, ``--bind-writable SOURCE TARGET``) are there, else ``/dev``
-    alone. ``--discard``: what the command writes is forgotten when it ends. ``--group FILE`` names a ``cgroup.procs``
-    to join.
+    ``tree`` is the root directory. The options: ``command`` and its ``environment``; ``host``: the root stays the
+    host's, and the command starts in the tree (a bootstrap); ``network``: the host's network, else none; ``mounts``:
+    ``/proc``, ``/sys`` and ``binds`` (source, target, writable) are there, else ``/dev`` alone; ``discard``: what the
+    command writes is forgotten when it ends; ``groups``: the ``cgroup.procs`` files to join.
     """
 
-    def __init__(self, words: list[str]) -> None:
-        end = words.index("--")
-        self.holder, self.tree = int(words[0]), words[1]
-        self.command = words[end + 1 :]
-        self.environment = _environment()
-        self.binds: list[tuple[str, str, bool]] = []
-        self.groups: list[str] = []
-        self.flags: set[str] = set()
-        self._read(words[2:end])
-
-    def _read(self, options: list[str]) -> None:
-        while options:
-            match options:
-                case ["--bind" | "--bind-writable" as option, source, target, *options]:
-                    self.binds.append((source, target, option == "--bind-writable"))
-                case ["--group", group, *options]:
-                    self.groups.append(group)
-                case [flag, *options]:
-                    self.flags.add(flag)
+    def __init__(self, tree: bytes, options: dict[str, Any]) -> None:
+        self.tree = tree
+        self.command: list[bytes] = options["command"]
+        self.environment: dict[bytes, bytes] = options["environment"]
+        self.host: bool = options["host"]
+        self.network: bool = options["network"]
+        self.mounts: bool = options["mounts"]
+        self.discard: bool = options["discard"]
+        self.binds: list[tuple[bytes, bytes, bool]] = options["binds"]
+        self.groups: list[str] = options["groups"]
 
 
-def _environment() -> dict[bytes, bytes]:
-    """The environment as it was given: Python adds LC_CTYPE to its own where there is no locale (PEP 538)."""
-    with open("/proc/self/environ", "rb") as file:
-        pairs = (line.partition(b"=") for line in file.read().split(b"\0") if line)
-        return {name: value for name, _, value in pairs}
+def launch(entry: Entry, output: int, status: int) -> int:
+    """Start a command that writes to the pipe ``output``; its launcher's process id, which is also its group's.
+
+    The pipe ``status`` gets the status that wait(2) gave of the command, in decimal.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _guarded(lambda: _launch(entry, parent, _standard_files(output, status)), lambda: None)
+    return pid
 
 
-def main(*words: str) -> None:
-    """Run the command, and end as it ends: with its exit status, or by its signal."""
-    die_with_parent(0)
+def _standard_files(output: int, status: int) -> int:
+    """Let input be empty, both outputs ``output``, and nothing else of the holder's be open but ``status``, moved."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    empty, nothing = os.pipe()
+    os.close(nothing)
+    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 16) for number in (empty, output, output, status)]
+    for target, source in enumerate(high):
+        os.dup2(source, target, inheritable=target <= 2)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    return 3
+
+
+def _launch(entry: Entry, parent: int, status: int) -> None:
+    """The launcher: leave for new namespaces, and wait there for the end of everything."""
+    die_with_parent(parent)
     os.setsid()
-    entry = Entry(list(words))
     for group in entry.groups:
         with open(group, "w") as file:
             file.write(str(os.getpid()))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    enter_mounts(entry.holder)
-    unshare(
-        CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | (0 if "--network" in entry.flags else CLONE_NEWNET)
-    )
-    parent = os.getpid()
+    unshare(NAMESPACES if entry.network else NAMESPACES | CLONE_NEWNET)
     told, tell = os.pipe()
     init = os.fork()
     if init == 0:
         os.close(told)
-        _guarded(lambda: _init(entry, parent, tell))
+        os.close(status)
+        _guarded(lambda: _init(entry, tell), lambda: _tell(tell, LAUNCH_FAILED << 8))
     os.close(tell)
     # The group gets the signal that ends a build: the command itself is to heed it, and this process to tell of it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    status = os.read(told, 16)
+    ended = os.read(told, 16)
     os.waitpid(init, 0)
-    _end_like(int(status) if status else LAUNCH_FAILED << 8)
+    os.write(status, ended or b"%d" % signal.SIGKILL)
+    os._exit(0)
 
 
-def _guarded(work: Callable[[], None]) -> None:
-    """Run ``work`` in a forked process, which never returns."""
+def _tell(pipe: int, status: int) -> None:
+    os.write(pipe, b"%d" % status)
+
+
+def _guarded(work: Callable[[], None], otherwise: Callable[[], None]) -> None:
+    """Run ``work`` in a forked process, which never returns; ``otherwise`` comes after the words of its failure."""
     try:
         work()
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"sandbox: {where}{error.strerror}\n")
+        _say(f"sandbox: {where}{error.strerror or error}")
     except BaseException as error:
-        sys.stderr.write(f"sandbox: {error!r}\n")
-    sys.stderr.flush()
+        _say(f"sandbox: {error!r}")
+    otherwise()
     os._exit(LAUNCH_FAILED)
 
 
-def _end_like(status: int) -> None:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        if number != signal.SIGKILL:
-            signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    os._exit(os.waitstatus_to_exitcode(status))
+def _say(sentence: str) -> None:
+    os.write(2, os.fsencode(sentence) + b"\n")
 
 
-def _init(entry: Entry, parent: int, tell: int) -> None:
+def _init(entry: Entry, tell: int) -> None:
     """Process 1: mounts, root, command; reaps what is orphaned until the command ends."""
     die_with_parent(0)
-    if os.getppid() != 0 and os.getppid() != parent:
-        os._exit(LAUNCH_FAILED)
     with open("/proc/sys/kernel/hostname", "wb") as file:
         file.write(HOST_NAME)
     mount(b"none", b"/", b"", MS_PRIVATE | MS_REC)
-    if "--host" in entry.flags:
+    if entry.host:
         mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         os.chdir(entry.tree)
     else:
@@ -166,18 +171,18 @@ def _init(entry: Entry, parent: int, tell: int) -> None:
     os.umask(0o022)
     running = os.fork()
     if running == 0:
-        os.close(tell)
-        _guarded(lambda: _execute(entry))
+        _guarded(lambda: _execute(entry), lambda: None)
     while True:
         pid, status = os.wait()
         if pid == running:
-            os.write(tell, str(status).encode())
+            _tell(tell, status)
             os._exit(0)
 
 
 def _execute(entry: Entry) -> None:
     """Become the command; its exit statuses for what cannot be executed are the shell's."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored would stay so
+        signal.signal(number, signal.SIG_DFL)
     failure: OSError = FileNotFoundError(errno.ENOENT, "not found")
     for program in _candidates(entry):
         try:
@@ -186,30 +191,29 @@ def _execute(entry: Entry) -> None:
             continue
         except OSError as error:
             failure = error
-    sys.stderr.write(f"{entry.command[0]}: {failure.strerror}\n")
-    sys.stderr.flush()
+    _say(f"{os.fsdecode(entry.command[0])}: {failure.strerror}")
     os._exit(NOT_FOUND if failure.errno == errno.ENOENT else NOT_EXECUTABLE)
 
 
-def _candidates(entry: Entry) -> list[str]:
+def _candidates(entry: Entry) -> list[bytes]:
     """Where a program may lie. (os.execvpe would import a module, whose file is out of reach by now.)"""
     program = entry.command[0]
-    if "/" in program:
+    if b"/" in program:
         return [program]
-    path = os.fsdecode(entry.environment.get(b"PATH", os.fsencode(os.defpath)))
-    return [f"{directory or '.'}/{program}" for directory in path.split(":")]
+    path = entry.environment.get(b"PATH", os.fsencode(os.defpath))
+    return [(directory or b".") + b"/" + program for directory in path.split(b":")]
 
 
 def _change_root(entry: Entry) -> None:
-    root = os.fsencode(entry.tree)
-    if "--discard" in entry.flags:
+    root = entry.tree
+    if entry.discard:
         root = _throw_away(root)
     else:
         mount(root, root, b"", MS_BIND)
     os.chdir(root)
-    if "--mounts" in entry.flags:
+    if entry.mounts:
         for source, target, writable in entry.binds:
-            _bind(os.fsencode(source), os.fsencode(target).lstrip(b"/"), writable)
+            _bind(source, target.lstrip(b"/"), writable)
         if _is_directory(b"proc"):
             mount(b"proc", b"proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         if _is_directory(b"sys"):

@@ -1,8 +1,9 @@
-"""One command in a session of its own: started, drained, waited for, stopped. Everything that runs is started here.
+"""One command in a session of its own: started, drained, waited for, stopped.
 
-A command is prefixed with ``setpriv --pdeathsig KILL``, so that it dies with the daemon, and ``setsid``, which makes
-its process id that of its session and group whichever way Twisted starts it (posix_spawn or fork); both execute in
-place. Its standard input is at end of file; standard output and error are one pipe, hence one ordered stream.
+A command of the host is started here, prefixed with ``setpriv --pdeathsig KILL``, so that it dies with the daemon, and
+``setsid``, which makes its process id that of its session and group whichever way Twisted starts it (posix_spawn or
+fork); both execute in place. A command in a tree is started by the tree's holder (see `enter`) and followed here all
+the same. Standard input is at end of file; standard output and error are one pipe, hence one ordered stream.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -62,8 +63,15 @@ class Exit(NamedTuple):
         return f"exit status {self.code}"
 
 
-class Child:
-    """A running command. ``wait`` may be cancelled freely: only ``stop`` ends the command."""
+STATUS = 3
+"""The name of the pipe through which a holder tells how a command ended: wait(2)'s status in decimal."""
+
+
+class Child(ProcessProtocol):
+    """A running command. ``wait`` may be cancelled freely: only ``stop`` ends the command.
+
+    It becomes its output's reader by ``read``; of ``pid``, which is 0 until it is known, it is told by ``started``.
+    """
 
     def __init__(self, reactor: Reactor, output: Output) -> None:
         self._reactor = reactor
@@ -74,31 +82,22 @@ class Child:
         self._exit: Exit | None = None
         self._reason = ""
         self._reader: ProcessReader | None = None
+        self._status = b""
         self.pid = 0
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], directory: str) -> None:
-        """Start ``argv``, whose program is a path."""
-        empty, nothing = os.pipe()
-        os.close(nothing)
-        source, sink = os.pipe()
-        os.set_blocking(source, False)
-        try:
-            transport = self._reactor.spawnProcess(
-                _Forwarder(self),
-                argv[0],
-                list(argv),
-                dict(environment),
-                directory,
-                childFDs={0: empty, 1: sink, 2: sink},
-            )
-        except BaseException:
-            os.close(source)
-            raise
-        finally:
-            os.close(empty)
-            os.close(sink)
-        self.pid = transport.pid
+    def read(self, source: int) -> None:
+        """Take the command's output from a pipe, which is closed in the end."""
         self._reader = ProcessReader(self._reactor, self, 1, source)
+
+    def read_status(self, source: int) -> None:
+        """Learn from a pipe how the command ended."""
+        ProcessReader(self._reactor, self, STATUS, source)
+
+    def started(self, pid: int) -> None:
+        """The command runs in the session and group of a process."""
+        self.pid = pid
+        if self._reason:
+            self._signal(signal.SIGTERM)
 
     def wait(self) -> Deferred[Exit]:
         """Fires with how the command ended, when its output has been handed on."""
@@ -122,6 +121,8 @@ class Child:
         return self.wait()
 
     def _signal(self, number: signal.Signals) -> None:
+        if not self.pid:
+            return
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -129,21 +130,30 @@ class Child:
             if self._ended is None:
                 os.kill(self.pid, number)
 
-    def childDataReceived(self, _descriptor: int, data: bytes) -> None:  # noqa: N802
-        """Some output."""
-        self._output(data)
+    def childDataReceived(self, descriptor: int, data: bytes) -> None:  # noqa: N802
+        """Some output, or how the command ended."""
+        if descriptor == STATUS:
+            self._status += data
+        else:
+            self._output(data)
 
-    def childConnectionLost(self, _descriptor: int, _reason: Failure) -> None:  # noqa: N802
-        """The end of the output."""
-        self._reader = None
-        self._settle()
+    def childConnectionLost(self, descriptor: int, _reason: Failure | None = None) -> None:  # noqa: N802
+        """The end of the output, or of the process that tells how the command ended."""
+        if descriptor == STATUS:
+            self._end(_exit_of(int(self._status or signal.SIGKILL), self._reason))
+        else:
+            self._reader = None
+            self._settle()
 
-    def exited(self, reason: Failure) -> None:
-        """The command itself has ended; what it started in its session ends now too."""
-        self._cancel_timer()
-        self._ended = _exit(reason, self._reason)
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        """A command of the host has ended; what it started in its session ends now too."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        self._end(_exit(reason, self._reason))
+
+    def _end(self, end: Exit) -> None:
+        self._cancel_timer()
+        self._ended = end
         if self._reader is not None:
             self._timer = self._reactor.callLater(DRAIN, self._reader.loseConnection)
         self._settle()
@@ -171,14 +181,23 @@ def _exit(end: Failure, reason: str) -> Exit:
     return Exit(ended.exitCode, ended.signal, reason)
 
 
-class _Forwarder(ProcessProtocol):
-    """Tells a child of its process' end, and nothing else."""
+def _exit_of(status: int, reason: str) -> Exit:
+    """How a command ended, by the status that wait(2) gave."""
+    if os.WIFSIGNALED(status):
+        return Exit(None, os.WTERMSIG(status), reason)
+    return Exit(os.waitstatus_to_exitcode(status), None, reason)
 
-    def __init__(self, child: Child) -> None:
-        self._child = child
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802
-        self._child.exited(reason)
+@contextlib.contextmanager
+def pipe_to(read: Callable[[int], None]) -> Iterator[int]:
+    """A pipe whose source is given to ``read``, and whose sink is closed here when the context is left."""
+    source, sink = os.pipe()
+    os.set_blocking(source, False)
+    read(source)
+    try:
+        yield sink
+    finally:
+        os.close(sink)
 
 
 def spawn(
@@ -189,7 +208,16 @@ def spawn(
     if program is None:
         raise BuildFailed(f"program not found: {argv[0]}")
     child = Child(reactor, output)
-    child.start([*PREFIX, program, *argv[1:]], environment, directory)
+    command = [*PREFIX, program, *argv[1:]]
+    empty, nothing = os.pipe()
+    os.close(nothing)
+    try:
+        with pipe_to(child.read) as sink:
+            files = {0: empty, 1: sink, 2: sink}
+            transport = reactor.spawnProcess(child, PREFIX[0], command, dict(environment), directory, childFDs=files)
+    finally:
+        os.close(empty)
+    child.started(transport.pid)
     return child
 
 

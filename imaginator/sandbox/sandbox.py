@@ -12,12 +12,13 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import ensureDeferred, gatherResults
 
 from imaginator.model.errors import BuildFailed
-from imaginator.sandbox.channel import Channel, helper
+from imaginator.sandbox.channel import Channel
+from imaginator.sandbox.enter import LAUNCH_FAILED
 from imaginator.sandbox.limits import ControlGroups, Limits
-from imaginator.sandbox.process import Child, Output, Reactor
+from imaginator.sandbox.process import Child, Output, Reactor, pipe_to
 from imaginator.sandbox.tree import Tree
 
 
@@ -65,12 +66,11 @@ class Bind(NamedTuple):
 class Sandbox:
     """An open sandbox; ``close`` ends everything in it."""
 
-    def __init__(self, reactor: Reactor, workspace: Workspace, profile: Profile, binds: Sequence[Bind]) -> None:
+    def __init__(self, reactor: Reactor, channel: Channel, profile: Profile, binds: Sequence[Bind]) -> None:
         self._reactor = reactor
-        self._workspace = workspace
         self._profile = profile
         self._binds = binds
-        self._channel = Channel()
+        self._channel = channel
         self._groups: ControlGroups | None = None
         self._running: set[Child] = set()
         self.tree = Tree(self._channel)
@@ -83,12 +83,15 @@ class Sandbox:
         profile: Profile,
         limits: Limits,
         binds: Sequence[Bind] = (),
+        holder: Channel | None = None,
     ) -> Self:
-        """Make the workspace's directories and its tree; raises `BuildFailed` where that fails."""
-        sandbox = cls(reactor, workspace, profile, binds)
+        """Make the workspace's directories and its tree; raises `BuildFailed` where that fails.
+
+        ``holder`` is one that was started before, so that it is ready by now; it is the sandbox's from here on.
+        """
+        sandbox = cls(reactor, holder or Channel(reactor), profile, binds)
         workspace.make()
-        arguments = [str(workspace.directory), *map(str, workspace.lowers)]
-        await sandbox._channel.open(reactor, arguments)
+        await sandbox._channel.open(workspace.directory, workspace.lowers)
         try:
             sandbox._groups = ControlGroups(workspace.directory.name, limits)
         except OSError as error:
@@ -111,22 +114,30 @@ class Sandbox:
         Without ``network`` it has a loopback of its own and nothing else; without ``mounts`` it sees neither ``/proc``
         nor ``/sys`` nor bind mounts. With ``discard`` whatever it writes to the tree is forgotten when it ends.
         """
-        flags = {
-            "--host": self._profile is Profile.BOOTSTRAP,
-            "--network": network,
-            "--mounts": mounts,
-            "--discard": discard,
+        options = {
+            "command": [os.fsencode(word) for word in argv],
+            "environment": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+            "host": self._profile is Profile.BOOTSTRAP,
+            "network": network,
+            "mounts": mounts,
+            "discard": discard,
+            "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in self._binds],
+            "groups": list(self._groups.entrances) if self._groups else [],
         }
-        words = [str(self._channel.pid), str(self._workspace.tree), *(flag for flag, on in flags.items() if on)]
-        for bind in self._binds:
-            words += ["--bind-writable" if bind.writable else "--bind", str(bind.source), os.fsdecode(bind.target)]
-        for entrance in self._groups.entrances if self._groups else ():
-            words += ["--group", entrance]
         child = Child(self._reactor, output)
-        child.start([*helper("enter", [*words, "--"]), *argv], environment, "/")
         self._running.add(child)
         child.wait().addBoth(lambda _: self._running.discard(child))
+        ensureDeferred(self._start(child, options))
         return child
+
+    async def _start(self, child: Child, options: Mapping[str, object]) -> None:
+        """Let the holder start a command; when it cannot, the command has ended with the holder's words."""
+        with pipe_to(child.read) as sink, pipe_to(child.read_status) as status:
+            try:
+                child.started(await self._channel.ask("start", options, sink, status))
+            except BuildFailed as error:
+                os.write(sink, f"sandbox: {error}\n".encode())
+                os.write(status, b"%d" % (LAUNCH_FAILED << 8))
 
     async def close(self) -> None:
         """End what runs, then the holder with its mounts; nothing is left when this returns."""

@@ -1,6 +1,6 @@
 """The system calls that Python's standard library lacks. Numbers are the same on x86-64 and arm64 from 424 on.
 
-See unshare(2), setns(2), mount(2), umount2(2), pivot_root(2), prctl(2), openat2(2), syncfs(2).
+See unshare(2), mount(2), umount2(2), pivot_root(2), prctl(2), openat2(2), syncfs(2).
 """
 
 from __future__ import annotations
@@ -48,15 +48,6 @@ def _check(result: int, what: str) -> int:
 def unshare(flags: int) -> None:
     """Leave the given namespaces for new ones."""
     _check(_libc.unshare(flags), "unshare")
-
-
-def enter_mounts(pid: int) -> None:
-    """Join the mount namespace of a process."""
-    descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _check(_libc.setns(descriptor, CLONE_NEWNS), f"setns: process {pid}")
-    finally:
-        os.close(descriptor)
 
 
 def mount(source: bytes, target: bytes, kind: bytes, flags: int = 0, data: bytes = b"") -> None:

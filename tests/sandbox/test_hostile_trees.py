@@ -30,9 +30,9 @@ def folder(tmp_path: Path, name: str, *files: str) -> Path:
     return top
 
 
-def inside(sandbox: Sandbox) -> Path:
+def inside(sandbox: Sandbox, workspace: Workspace) -> Path:
     """The tree as its holder sees it."""
-    return Path(f"/proc/{sandbox._channel.pid}/root{sandbox._workspace.tree}")
+    return Path(f"/proc/{sandbox._channel.pid}/root{workspace.tree}")
 
 
 @pytest_twisted.ensureDeferred
@@ -40,9 +40,10 @@ async def test_looking_up_follows_no_link_of_the_tree(tmp_path: Path) -> None:
     """A path whose directory became a link to the host is gone, whatever lies there on the host."""
     host = folder(tmp_path, "host", "file")
     source = folder(tmp_path, "source", "a/file")
-    async with opened(Workspace(tmp_path / "build", (source,))) as sandbox:
-        shutil.rmtree(inside(sandbox) / "a")
-        (inside(sandbox) / "a").symlink_to(host)
+    workspace = Workspace(tmp_path / "build", (source,))
+    async with opened(workspace) as sandbox:
+        shutil.rmtree(inside(sandbox, workspace) / "a")
+        (inside(sandbox, workspace) / "a").symlink_to(host)
 
         (change,) = await sandbox.tree.lookup([b"/a/file"])
 
@@ -54,9 +55,10 @@ async def test_finishing_follows_no_link_of_the_tree(tmp_path: Path) -> None:
     """What is to be absent beneath such a link is not removed on the host."""
     host = folder(tmp_path, "host", "deep/file")
     source = folder(tmp_path, "source", "a/deep/file")
-    async with opened(Workspace(tmp_path / "build", (source,))) as sandbox:
-        shutil.rmtree(inside(sandbox) / "a")
-        (inside(sandbox) / "a").symlink_to(host)
+    workspace = Workspace(tmp_path / "build", (source,))
+    async with opened(workspace) as sandbox:
+        shutil.rmtree(inside(sandbox, workspace) / "a")
+        (inside(sandbox, workspace) / "a").symlink_to(host)
 
         await sandbox.tree.finish(Touches(absent=(b"/a/deep/file",)))
 
@@ -69,14 +71,15 @@ async def test_a_directory_made_anew_gets_no_whiteouts(tmp_path: Path) -> None:
     source = folder(tmp_path, "source", "a/left-out")
     workspace = Workspace(tmp_path / "build", (source,))
     async with opened(workspace) as sandbox:
-        shutil.rmtree(inside(sandbox) / "a")
-        (inside(sandbox) / "a").mkdir()
-        (inside(sandbox) / "a/left-out").touch()
-        (inside(sandbox) / "a/kept").touch()
+        shutil.rmtree(inside(sandbox, workspace) / "a")
+        (inside(sandbox, workspace) / "a").mkdir()
+        (inside(sandbox, workspace) / "a/left-out").touch()
+        (inside(sandbox, workspace) / "a/kept").touch()
         await sandbox.tree.finish(Touches(absent=(b"/a/left-out",)))
 
-    async with opened(Workspace(tmp_path / "next", (workspace.upper, source))) as sandbox:
-        assert os.listdir(inside(sandbox) / "a") == ["kept"]
+    following = Workspace(tmp_path / "next", (workspace.upper, source))
+    async with opened(following) as sandbox:
+        assert os.listdir(inside(sandbox, following) / "a") == ["kept"]
 
 
 @pytest.mark.parametrize("absent", [(b"/a", b"/a/file"), (b"/a/file", b"/a")])
