@@ -18,6 +18,7 @@ from imaginator.build.matching import Matching
 from imaginator.build.metadata import Ingredients
 from imaginator.build.monitor import Monitor
 from imaginator.build.pack import Packed, Packing, pack
+from imaginator.build.proof import Prover
 from imaginator.build.recipe import Recipe
 from imaginator.build.sources import Checkout, SourceLocation, Sources, load_manifest
 from imaginator.model.build import Stage
@@ -31,6 +32,7 @@ from imaginator.model.streams import Stream
 from imaginator.model.tags import expand_wanted
 from imaginator.model.variables import expand
 from imaginator.sandbox.channel import Channel
+from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor, capture
 from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
 from imaginator.store.interface import ImageStore, Wanted
@@ -44,7 +46,10 @@ REMOVAL = 600.0
 
 
 class EngineParts(NamedTuple):
-    """What builds share. Workspaces live in ``state_dir/builds``, on the file system of the store."""
+    """What builds share. Workspaces live in ``state_dir/builds``, on the file system of the store.
+
+    With ``verify`` every build proves its result by a full scan.
+    """
 
     reactor: Reactor
     state_dir: Path
@@ -53,6 +58,7 @@ class EngineParts(NamedTuple):
     sources: Sources
     workers: Workers
     memory: SieveMemory
+    verify: bool = False
 
 
 class Engine:
@@ -98,6 +104,8 @@ class _Build:
         self._job = job
         self._monitor = monitor
         self._directory = directory
+        store = parts.store
+        self._prover = Prover(parts.workers, store.nodes(), store.objects) if parts.verify else None
 
     async def run(self, source: SourceResolver) -> Image:
         definition = self._job.definition
@@ -217,13 +225,27 @@ class _Build:
     async def _pack(self, sandbox: Sandbox, source: Image | None, rules: Rules) -> Packed:
         self._monitor.stage(Stage.PACK)
         store = self._parts.store
-        return await pack(Packing(self._parts.workers, store.nodes(), store.objects), sandbox.tree, source, rules)
+        packing = Packing(self._parts.workers, store.nodes(), store.objects, self._prover)
+        return await pack(packing, sandbox.tree, source, rules)
+
+    async def _prove(self, packed: Packed, built: Workspace) -> None:
+        """Let a build over the finished upper tell whether it shows the image."""
+        if self._prover is None:
+            return
+        workspace = Workspace(self._directory / "proof", (built.upper, *built.lowers))
+        sandbox = await Sandbox.open(self._parts.reactor, workspace, Profile.MANIFEST, Limits(0, 0))
+        try:
+            await self._prover.check_layers(sandbox.tree, packed.merged)
+        finally:
+            await sandbox.close()
+        self._monitor.note("verified: the image equals a full scan of its tree and of its layers")
 
     def _draft(self, packages: tuple[Package, ...]) -> Image:
         return metadata.draft(self._job, packages, self._parts.reactor.seconds())
 
     async def _store(self, draft: Image, packed: Packed, workspace: Workspace, layers: tuple[str, ...]) -> Image:
         """Keep the upper as the image's layer and add the image, in one step for everybody else."""
+        await self._prove(packed, workspace)
         self._monitor.stage(Stage.STORE)
         layer = await self._parts.layers.adopt(workspace.upper)
         merged = packed.merged

@@ -101,7 +101,7 @@ class Mirror:
         tree = f"{commit}:{directory}"
         index = {"GIT_INDEX_FILE": str(into) + ".index", "GIT_WORK_TREE": str(into)}
         try:
-            await self._git(remote, "read-tree", "--reset", "-u", tree, more=index, directory=str(into))
+            await self._git(remote, "read-tree", "--reset", "-u", tree, more=index)
         except BuildFailed:
             await self._check_directory(remote, commit, directory)
             # The mirror is damaged: the next build is to fetch the commit again.
@@ -150,11 +150,11 @@ class Mirror:
             return await self._git(remote, *arguments)
         return await retried(self._reactor, lambda: self._git(remote, *arguments), lambda text: None)
 
-    async def _git(self, remote: Remote, *arguments: str, more: Mapping[str, str] = {}, directory: str = "/") -> bytes:
+    async def _git(self, remote: Remote, *arguments: str, more: Mapping[str, str] = {}) -> bytes:
         """The output of a Git command; `BuildFailed`, without secrets, where it fails."""
         environment = {**self._environment(remote), **more}
         try:
-            return await capture(self._reactor, ["git", *arguments], environment, directory=directory, timeout=LONGEST)
+            return await capture(self._reactor, ["git", *arguments], environment, timeout=LONGEST)
         except BuildFailed as error:
             words = remote.redactor.text(str(error)).replace(remote.url, remote.shown)
             raise BuildFailed(f"{remote.shown}: git {arguments[0]}: {words}") from None

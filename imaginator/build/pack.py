@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from imaginator.model.changes import Content
+from imaginator.build.proof import Prover
+from imaginator.model.changes import Change, Content
 from imaginator.model.image import Figures, Image
 from imaginator.model.tree import NodeReader
 from imaginator.sandbox.tree import Tree
@@ -24,16 +25,20 @@ from imaginator.store.merkle import (
     groups_to_look_up,
     merge,
     paths_to_collect,
+    paths_with_older_time,
 )
 from imaginator.store.workers import Workers
 
 
 class Packing(NamedTuple):
-    """The means of a packing: threads, the reader of the store's nodes, and the directory of its objects."""
+    """The means of a packing: threads, the reader of the store's nodes, the directory of its objects, and who proves it
+    (None: nobody).
+    """
 
     workers: Workers
     nodes: NodeReader
     objects: Path
+    prover: Prover | None = None
 
 
 class Packed(NamedTuple):
@@ -50,14 +55,26 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
     """
     run = packing.workers.run
     base = await run(base_of, source, packing.nodes) if source else None
-    changes = await tree.scan()
-    groups = await run(groups_to_look_up, base, changes, rules)
-    found = await tree.lookup([path for group in groups for path in group]) if groups else []
-    changes += found
+    changes = await _changes(packing, tree, base, rules)
     contents = await tree.collect(await run(paths_to_collect, changes, rules), packing.objects)
     merged = await run(merge, base, changes, contents, rules, packing.nodes)
+    if packing.prover is not None:
+        await packing.prover.check_tree(tree, merged, rules)
     await tree.finish(merged.touches)
     return Packed(merged, await run(_counted, merged.figures, contents))
+
+
+async def _changes(packing: Packing, tree: Tree, base: Base | None, rules: Rules) -> list[Change]:
+    """What the upper says, and the paths that have to be looked at because of it or of the previous image's times."""
+    changes = await tree.scan()
+    if base is None:
+        return changes
+    known = await packing.workers.run(lambda: {change.path for change in changes})
+    older = await packing.workers.run(paths_with_older_time, base, rules, packing.nodes)
+    lent = await tree.lookup([path for path in older if path not in known]) if older else []
+    changes += [change for change in lent if change.inode is not None]
+    groups = await packing.workers.run(groups_to_look_up, base, changes, rules)
+    return changes + (await tree.lookup([path for group in groups for path in group]) if groups else [])
 
 
 def base_of(image: Image, read: NodeReader) -> Base:

@@ -45,7 +45,7 @@ class Channel(ProcessProtocol):
         self._gone = False
         self.transport: IProcessTransport
         argv = helper("holder", [str(os.getpid())])
-        reactor.spawnProcess(self, argv[0], argv, {}, "/", childFDs={0: "w", 1: "r", 2: "r"})
+        reactor.spawnProcess(self, argv[0], argv, {}, childFDs={0: "w", 1: "r", 2: "r"})
 
     @property
     def pid(self) -> int:

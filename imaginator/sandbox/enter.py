@@ -62,7 +62,10 @@ LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
+STATUS = 3
+"""The launcher's descriptor of the pipe that tells how the command ended."""
 LAUNCH_FAILED = 125
+FAILED = b"%d" % (LAUNCH_FAILED << 8)
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
@@ -96,7 +99,7 @@ def launch(entry: Entry, output: int, status: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _guarded(lambda: _launch(entry, parent, _standard_files(output, status)), lambda: None)
+        _guarded(lambda: _launch(entry, parent, _standard_files(output, status)), lambda: _tell(STATUS, FAILED))
     return pid
 
 
@@ -108,8 +111,8 @@ def _standard_files(output: int, status: int) -> int:
     high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 16) for number in (empty, output, output, status)]
     for target, source in enumerate(high):
         os.dup2(source, target, inheritable=target <= 2)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-    return 3
+    os.closerange(STATUS + 1, os.sysconf("SC_OPEN_MAX"))
+    return STATUS
 
 
 def _launch(entry: Entry, parent: int, status: int) -> None:
@@ -126,22 +129,30 @@ def _launch(entry: Entry, parent: int, status: int) -> None:
     if init == 0:
         os.close(told)
         os.close(status)
-        _guarded(lambda: _init(entry, tell), lambda: _tell(tell, LAUNCH_FAILED << 8))
+        _guarded(lambda: _init(entry, tell), lambda: _tell(tell, FAILED))
     os.close(tell)
     # The group gets the signal that ends a build: the command itself is to heed it, and this process to tell of it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ended = os.read(told, 16)
     os.waitpid(init, 0)
-    os.write(status, ended or b"%d" % signal.SIGKILL)
+    _tell(status, ended or b"%d" % signal.SIGKILL)
     os._exit(0)
 
 
-def _tell(pipe: int, status: int) -> None:
-    os.write(pipe, b"%d" % status)
+def _tell(pipe: int, status: bytes) -> None:
+    os.write(pipe, status)
 
 
 def _guarded(work: Callable[[], None], otherwise: Callable[[], None]) -> None:
     """Run ``work`` in a forked process, which never returns; ``otherwise`` comes after the words of its failure."""
+    try:
+        _attempt(work)
+        otherwise()
+    finally:
+        os._exit(LAUNCH_FAILED)
+
+
+def _attempt(work: Callable[[], None]) -> None:
     try:
         work()
     except OSError as error:
@@ -149,8 +160,6 @@ def _guarded(work: Callable[[], None], otherwise: Callable[[], None]) -> None:
         _say(f"sandbox: {where}{error.strerror or error}")
     except BaseException as error:
         _say(f"sandbox: {error!r}")
-    otherwise()
-    os._exit(LAUNCH_FAILED)
 
 
 def _say(sentence: str) -> None:
@@ -175,7 +184,7 @@ def _init(entry: Entry, tell: int) -> None:
     while True:
         pid, status = os.wait()
         if pid == running:
-            _tell(tell, status)
+            _tell(tell, b"%d" % status)
             os._exit(0)
 
 

@@ -56,7 +56,9 @@ class Upper:
         os.utime(self._upper + path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def set_time(self, path: bytes, mtime: int) -> None:
-        """Set a path's time of modification, in nanoseconds."""
+        """Set a file's time of modification, in nanoseconds."""
+        if not self._is_file(path):
+            self._copy_up(path)
         status = os.lstat(self._upper + path)
         os.utime(self._upper + path, ns=(status.st_atime_ns, mtime), follow_symlinks=False)
 

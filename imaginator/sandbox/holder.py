@@ -340,6 +340,7 @@ def main(parent: str) -> None:
     die_with_parent(int(parent))
     os.setsid()
     os.umask(0)
+    os.chdir("/")
     # What is listed here holds no cycles, and collections would walk it again and again.
     gc.disable()
     _serve(_requests())

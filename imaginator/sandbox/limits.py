@@ -7,6 +7,7 @@ limits nothing; `available` tells which there are, so that the daemon can say so
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +25,11 @@ class Limits(NamedTuple):
 
 
 class ControlGroups:
-    """The groups of one build, made at once and removed by ``close``."""
+    """The groups of one build, made at once and removed by ``close``; their name begins with this process' id."""
 
     def __init__(self, name: str, limits: Limits) -> None:
         self._folders: list[Path] = []
-        for folder, file, value in _settings(name, limits):
+        for folder, file, value in _settings(f"{os.getpid()}-{name}", limits):
             if folder not in self._folders:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._folders.append(folder)
@@ -54,12 +55,12 @@ def available() -> list[str]:
 
 
 def remove_stale() -> None:
-    """Remove the groups of builds that a killed daemon left; their processes died with it."""
+    """Remove the groups of builds whose daemon is gone; their processes died with it."""
     parents = [ROOT / FOLDER] if _unified() else [ROOT / name / FOLDER for name in available()]
     for parent in parents:
         if parent.is_dir():
             for folder in parent.iterdir():
-                if folder.is_dir():
+                if folder.is_dir() and not Path("/proc", folder.name.partition("-")[0]).exists():
                     _remove(folder)
 
 

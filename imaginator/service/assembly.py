@@ -103,7 +103,16 @@ class Assembly:
         )
         sources = Sources(self.reactor, self.state / "sources")
         engine = Engine(
-            EngineParts(self.reactor, self.state, self.store, self.layers, sources, self.workers, SieveMemory())
+            EngineParts(
+                reactor=self.reactor,
+                state_dir=self.state,
+                store=self.store,
+                layers=self.layers,
+                sources=sources,
+                workers=self.workers,
+                memory=SieveMemory(),
+                verify=self.options["verify-builds"],
+            )
         )
         self.queue = Queue(self.history, self._now)
         parts = RunnerParts(

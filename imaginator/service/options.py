@@ -87,6 +87,7 @@ FLAGS = (
     Flag("trusted-users", "", words, "users who may call every method, comma separated"),
     Flag("trusted-groups", "", words, "groups whose members may call every method, comma separated"),
     Flag("public-downloads", "off", switch, "images can be downloaded without a certificate"),
+    Flag("verify-builds", "off", switch, "every build proves its image by a full scan of its tree and layers"),
     Flag("build-memory", half_the_memory(), parse_size, "memory of one build's commands"),
     Flag("build-processes", "4096", number, "processes of one build"),
 )

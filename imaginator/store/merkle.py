@@ -17,6 +17,7 @@ from imaginator.model.changes import Change, Content, Touches
 from imaginator.model.errors import BuildFailed
 from imaginator.model.image import Figures
 from imaginator.model.tree import Entry, Inode, Kind, Node, NodeReader, encode_node, join, walk
+from imaginator.store.difference import differences
 from imaginator.store.links import Group, Links, resolve_links, steps, touched_links
 
 DEEPEST = 200
@@ -117,6 +118,22 @@ def paths_to_collect(changes: Iterable[Change], rules: Rules) -> list[bytes]:
     return sorted(found.values())
 
 
+def paths_with_older_time(base: Base, rules: Rules, read: NodeReader) -> list[bytes]:
+    """The source's files that seem to differ from the previous image's in their time alone: they are to be looked up.
+
+    What the build itself changed is compared when it is merged.
+    """
+    if rules.previous is None:
+        return []
+    found = differences(rules.previous, base.root, read)
+    return [path for path, old, new in found if old and new and _lends(old.inode, new.inode)]
+
+
+def _lends(old: Inode, new: Inode) -> bool:
+    """Whether a file that is otherwise the same gets the time that it had."""
+    return new.kind in _TIMED and old.mtime != new.mtime and replace(old, mtime=new.mtime, link=new.link) == new
+
+
 def computed_files(root: Entry, read: NodeReader) -> dict[bytes, bytes]:
     """The source address of every computed file of a tree, by path."""
     return {path: entry.inode.target for path, entry in walk(root, read) if entry.inode.kind is Kind.COMPUTED}
@@ -133,7 +150,7 @@ def merge(
     by_path = {change.path: change for change in changes}
     links = _links(base, by_path, rules)
     merger = _Merger(links, {content.path: content for content in contents}, rules, read)
-    merger.figures = base.figures if base else Figures()
+    merger.figures = replace(base.figures, objects_new=0, objects_known=0) if base else Figures()
     return merger.merge(base, _edits(base, by_path.values(), rules))
 
 

@@ -178,7 +178,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     store = EmbeddedStore(catalogue, Objects(state / "objects"), workers)
     layers = Layers(state / "layers", catalogue, store.nodes(), workers, never)
     sources = Sources(reactor, state / "sources")  # type: ignore[arg-type]
-    parts = EngineParts(reactor, state, store, layers, sources, workers, SieveMemory())  # type: ignore[arg-type]
+    parts = EngineParts(reactor, state, store, layers, sources, workers, SieveMemory(), verify=True)  # type: ignore[arg-type]
     yield House(tmp_path, store, Engine(parts))
     catalogue.stopService()
     workers.stopService()

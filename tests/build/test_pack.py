@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 
 from imaginator.build.pack import Packed, Packing, pack
+from imaginator.build.proof import Prover
+from imaginator.model.errors import StoreCorrupt
 from imaginator.model.image import Image
 from imaginator.model.tree import Inode, walk
 from imaginator.sandbox.limits import Limits
@@ -26,7 +29,9 @@ class Packer:
         self.parts = parts
         restorer = Restorer(reactor, parts.objects.directory)
         self.layers = Layers(parts.directory / "layers", parts.catalogue, parts.store.nodes(), parts.workers, restorer)
-        self.packing = Packing(parts.workers, parts.store.nodes(), parts.objects.directory)
+        means = parts.workers, parts.store.nodes(), parts.objects.directory
+        self.prover = Prover(*means)
+        self.packing = Packing(*means, self.prover)
 
     async def build(self, source: Image | None, script: str, rules: Rules) -> tuple[Image, Packed]:
         """An image of what ``script`` (sh, in the tree's directory of the host) makes over ``source``."""
@@ -39,9 +44,21 @@ class Packer:
             packed = await pack(self.packing, sandbox.tree, source, rules)
         finally:
             await sandbox.close()
+        await self.prove(workspace, packed)
         layer = await self.layers.adopt(workspace.upper)
         made = draft("s", packed.merged.root, links=packed.merged.links, figures=packed.figures)
         return await self.parts.store.add(made, packed.merged.nodes, [*ids, layer]), packed
+
+    async def prove(self, built: Workspace, packed: Packed) -> None:
+        """Let a build over the finished upper tell whether it shows the image."""
+        workspace = Workspace(
+            built.directory / f"proof{len(os.listdir(built.directory))}", (built.upper, *built.lowers)
+        )
+        sandbox = await Sandbox.open(reactor, workspace, Profile.MANIFEST, Limits(0, 0))
+        try:
+            await self.prover.check_layers(sandbox.tree, packed.merged)
+        finally:
+            await sandbox.close()
 
     async def mounted(self, image: Image) -> dict[bytes, Inode]:
         """The tree that a build over ``image`` would see, objects included."""
@@ -87,3 +104,48 @@ async def test_layers_equal_the_image(tmp_path: Path) -> None:
         for layer in (tmp_path / "layers").iterdir():
             layer.rename(tmp_path / f"lost-{layer.name}")
         assert seen(described) == seen(await packer.mounted(image))
+
+
+@pytest_twisted.ensureDeferred
+async def test_unchanged_files_get_the_previous_image_s_times(tmp_path: Path) -> None:
+    """A rebuilt source has newer files; the image keeps the times that its stream had, and so does its layer."""
+    async with running_store(tmp_path) as parts:
+        packer = Packer(parts)
+        files = "mkdir d; echo a > d/a; ln d/a b; echo c > c; mkfifo p; ln -s c l; touch -hd @{0} d/a c p l d ."
+        old, _ = await packer.build(None, files.format(1000), Rules())
+        rebuilt, _ = await packer.build(None, f"{files.format(2000)}; touch d/new", Rules())
+        rules = Rules(previous=old.root, keep_new_time=lambda path: path == b"/c")
+        image, _ = await packer.build(rebuilt, "echo e > e", rules)
+
+        times = {path: inode.mtime // 10**9 for path, inode in (await packer.described(image)).items()}
+        assert (1000, 1000, 1000) == (times[b"/d/a"], times[b"/b"], times[b"/p"])
+        assert (2000, 2000) == (times[b"/c"], times[b"/l"])
+        assert seen(await packer.described(image)) == seen(await packer.mounted(image))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_image_does_not_pass(tmp_path: Path) -> None:
+    """A layer that was touched after packing, and an image that is not what was built, are told path by path."""
+    async with running_store(tmp_path) as parts:
+        packer = Packer(parts)
+        base, _ = await packer.build(None, "echo a > a; echo b > b", Rules())
+        _, lowers = await packer.layers.lowers(base)
+        workspace = Workspace(tmp_path / "wrong", lowers)
+        sandbox = await Sandbox.open(reactor, workspace, Profile.BOOTSTRAP, Limits(0, 0))
+        try:
+            await sandbox.tree.write(b"/a", b"other")
+            packed = await pack(packer.packing, sandbox.tree, base, Rules())
+        finally:
+            await sandbox.close()
+        await packer.prove(workspace, packed)
+
+        (workspace.upper / "a").write_text("wrong")
+        with pytest.raises(StoreCorrupt, match=r"differs from its layers: /a: .*, found "):
+            await packer.prove(workspace, packed)
+
+        sandbox = await Sandbox.open(reactor, Workspace(tmp_path / "again", lowers), Profile.BOOTSTRAP, Limits(0, 0))
+        try:
+            with pytest.raises(StoreCorrupt, match=r"differs from the tree that was built: /a: .*"):
+                await packer.prover.check_tree(sandbox.tree, packed.merged, Rules())
+        finally:
+            await sandbox.close()

@@ -10,7 +10,7 @@ import pytest
 from demo.daemon import Daemon
 from demo.site import ARCH, BASE_STREAM, Site
 from tests.support.base_tree import base_tar, unpack_command
-from tests.support.live import Live
+from tests.support.live import PROVING, Live
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
 
 MANIFESTS = Path(__file__).parents[2] / "demo" / "manifests"
@@ -29,7 +29,7 @@ def new_site(folder: Path) -> Site:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A daemon whose only bootstrap stream is a busybox; no network is needed."""
     site = new_site(tmp_path_factory.mktemp("small"))
-    live = Live(site, Daemon(site))
+    live = Live(site, Daemon(site, *PROVING))
     site.configure({"small": small_bootstrap(site.folder), **live.bootstraps}, {}, SMALL_PACKAGER)
     live.daemon.start()
     yield live
@@ -52,7 +52,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory, debian_tar: Path) -> Iterat
         {BASE_STREAM: unpack_command(debian_tar)},
         {f"demo/{name}/{ARCH}": site.stream(name) for name in ("hello", "greeter")},
     )
-    live = Live(site, Daemon(site, "--build-log-dir", str(site.folder / "build-logs")))
+    live = Live(site, Daemon(site, *PROVING, "--build-log-dir", str(site.folder / "build-logs")))
     live.daemon.start()
     yield live
     live.close()

@@ -12,7 +12,7 @@ from demo.daemon import ENDED_WELL, Daemon
 from imaginator.rpc.client import RpcError
 from tests.integration.conftest import new_site
 from tests.integration.test_bad_input import OVER_SMALL, poll, wait_for_text
-from tests.support.live import Live, leftovers, processes, uses
+from tests.support.live import PROVING, Live, leftovers, processes, uses
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
 
 pytestmark = pytest.mark.integration
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 def live(tmp_path: Path) -> Iterator[Live]:
     """A daemon of the test's own."""
     site = new_site(tmp_path / "site")
-    live = Live(site, Daemon(site))
+    live = Live(site, Daemon(site, *PROVING))
     site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
     live.daemon.start()
     yield live
@@ -93,7 +93,7 @@ def cramped(small_disk: Path, tmp_path: Path) -> Iterator[Live]:
     site = new_site(tmp_path / "site")
     site.state = small_disk / "state"
     site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
-    live = Live(site, Daemon(site))
+    live = Live(site, Daemon(site, *PROVING))
     live.daemon.start()
     yield live
     live.close()

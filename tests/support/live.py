@@ -14,6 +14,9 @@ from demo.daemon import ENDED_WELL, Daemon
 from demo.site import Site
 from imaginator.rpc.client import Client, Credentials
 
+PROVING = ("--verify-builds", "on")
+"""Flags of every test's daemon: each of its builds proves itself."""
+
 
 class Live:
     """A daemon and its site; ``close`` stops it and checks that nothing is left."""
