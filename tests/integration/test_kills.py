@@ -141,3 +141,19 @@ def stopped(live: Live, disk: Disk) -> Path:
     live.daemon.stop()
     disk.sync()
     return disk.cut()
+
+
+def test_a_killed_fetch_does_not_stop_the_next(live: Live) -> None:
+    """Git, killed with the daemon while it fetches, leaves locks in the mirror; the next daemon builds."""
+    stream = live.add_stream("one", {"manifest": OVER_SMALL})
+    live.build(stream)
+    (live.site.repository / "large").write_bytes(random.Random(1).randbytes(16 << 20))
+    live.site.commit("something that takes a while to fetch")
+    live.call("Imaginator.SubmitBuild", StreamName=stream, ExpiresIn=3600, MaxSourceAge=86400)
+    while not any((live.site.state / "sources").rglob("shallow.lock")):
+        time.sleep(0.001)
+
+    live.daemon.kill()
+    live.daemon.start()
+
+    assert State.SUCCEEDED == live.build(stream)["State"]
