@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +85,7 @@ class Mirror:
         """
         async with self._lock:
             if not self._directory.exists():
-                await self._git(remote, "init", "--quiet", "--bare", str(self._directory))
+                await self._make(remote)
             if _COMMIT.fullmatch(branch):
                 revision = Revision("", branch)
             else:
@@ -117,8 +118,18 @@ class Mirror:
         if kind.strip() != b"tree":
             raise ConfigurationError(remote.shown, f"{directory!r} is not a directory in commit {commit}")
 
+    async def _make(self, remote: Remote) -> None:
+        """Make the mirror, which appears when it is whole."""
+        fresh = self._directory.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        await self._git(remote, "init", "--quiet", "--bare", str(fresh))
+        fresh.rename(self._directory)
+
     async def _download(self, remote: Remote, revision: Revision) -> None:
         """Fetch one commit, without its history, and keep a reference to it."""
+        # Only we fetch, one at a time: a lock that is there now is a killed Git's.
+        for lock in (*self._directory.glob("*.lock"), *self._directory.glob("refs/**/*.lock")):
+            lock.unlink()
         await self._network(
             remote, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--force",
             "origin", f"{revision.commit}:refs/imaginator/{revision.commit}",

@@ -105,7 +105,6 @@ def launch(entry: Entry, output: int, status: int) -> int:
 
 def _standard_files(output: int, status: int) -> int:
     """Let input be empty, both outputs ``output``, and nothing else of the holder's be open but ``status``, moved."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     empty, nothing = os.pipe()
     os.close(nothing)
     high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 16) for number in (empty, output, output, status)]

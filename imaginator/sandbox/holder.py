@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import signal
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -104,7 +103,7 @@ class Holder:
         return pid
 
     def reap(self) -> None:
-        """Forget the commands that have ended."""
+        """Let the launchers that have ended go; they tell of their commands' ends themselves."""
         self._commands -= {pid for pid in self._commands if os.waitpid(pid, os.WNOHANG)[0]}
 
     def read(self, path: bytes, limit: int) -> bytes | None:
@@ -317,6 +316,7 @@ def _serve(requests: Iterator[tuple[str, tuple[Any, ...]]]) -> None:
         if holder is None:
             holder = _opened(*arguments)
             continue
+        holder.reap()
         for frame in _answer(holder, operation, arguments):
             write_all(1, encode(frame))
 
@@ -330,7 +330,6 @@ def _opened(directory: bytes, lowers: list[bytes]) -> Holder:
     except OSError as error:
         write_all(1, encode(("error", _sentence(error))))
         sys.exit(1)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: holder.reap())
     write_all(1, encode(("done", None)))
     return holder
 
