@@ -135,8 +135,12 @@ class _Build:
             await holder.close()
 
     async def _apply_in(self, holder: Channel, made_from: Ingredients) -> Image:
-        layers, lowers = await self._parts.layers.lowers(made_from.source)
-        workspace = Workspace(self._directory, lowers)
+        async with self._parts.layers.lent(made_from.source) as (layers, lowers):
+            return await self._apply_over(holder, made_from, layers, Workspace(self._directory, lowers))
+
+    async def _apply_over(
+        self, holder: Channel, made_from: Ingredients, layers: tuple[str, ...], workspace: Workspace
+    ) -> Image:
         environment = self._environment(made_from.checkout)
         async with self._construction(workspace, Profile.MANIFEST, environment, holder) as (image, sandbox):
             matching = self._matching(sandbox, made_from.source)
@@ -247,7 +251,7 @@ class _Build:
         """Keep the upper as the image's layer and add the image, in one step for everybody else."""
         await self._prove(packed, workspace)
         self._monitor.stage(Stage.STORE)
-        layer = await self._parts.layers.adopt(workspace.upper)
+        layer = await self._parts.layers.adopt(workspace.upper, packed.layer_size)
         merged = packed.merged
         complete = msgspec.structs.replace(
             draft, root=merged.root, links=merged.links, computed=merged.computed, figures=packed.figures

@@ -42,10 +42,11 @@ class Packing(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """The image's tree, and what was counted, objects included."""
+    """The image's tree, what was counted, objects included, and the bytes that its layer takes on the disk."""
 
     merged: Merged
     figures: Figures
+    layer_size: int
 
 
 async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules) -> Packed:
@@ -60,8 +61,8 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
     merged = await run(merge, base, changes, contents, rules, packing.nodes)
     if packing.prover is not None:
         await packing.prover.check_tree(tree, merged, rules)
-    await tree.finish(merged.touches)
-    return Packed(merged, await run(_counted, merged.figures, contents))
+    size = await tree.finish(merged.touches)
+    return Packed(merged, await run(_counted, merged.figures, contents), size)
 
 
 async def _changes(packing: Packing, tree: Tree, base: Base | None, rules: Rules) -> list[Change]:

@@ -7,6 +7,7 @@ import re
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)([dhms])")
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,12})?)\s*(?:([KMGT])(?:i?B)?|B)?", re.IGNORECASE)
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?)\s*%")
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -26,6 +27,17 @@ def parse_size(text: str) -> int:
     if not found:
         raise ValueError(f"{text!r} is no size: expected something like 100M or 2GiB")
     return int(float(found[1]) * 1024 ** (_POWERS[found[2].upper()] if found[2] else 0))
+
+
+def parse_share(text: str, whole: int) -> int:
+    """The bytes of ``20%``, of ``whole`` bytes, or of a size; raises ValueError for anything else."""
+    found = _SHARE.fullmatch(text.strip())
+    if found and float(found[1]) <= 100:
+        return int(whole * float(found[1]) / 100)
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a size nor a share: expected something like 100G or 20%") from None
 
 
 def format_duration(seconds: float) -> str:

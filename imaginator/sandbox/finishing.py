@@ -62,13 +62,19 @@ class Upper:
         status = os.lstat(self._upper + path)
         os.utime(self._upper + path, ns=(status.st_atime_ns, mtime), follow_symlinks=False)
 
-    def settle(self) -> None:
-        """Drop overlayfs' own attributes but for opaque directories, and give directories their times back."""
+    def settle(self) -> int:
+        """Drop overlayfs' own attributes but for opaque directories, and give directories their times back.
+
+        Returns the bytes that the upper takes on the disk.
+        """
+        blocks = 0
         for path in self._walk(self._upper):
             _drop_attributes(path)
+            blocks += os.lstat(path).st_blocks
         for path in sorted(self._times, reverse=True):
             os.utime(self._upper + path, ns=self._times[path])
         self._root.close()
+        return blocks * 512
 
     def _status(self, path: bytes) -> os.stat_result | None:
         with self._root.place(path) as place:

@@ -224,8 +224,8 @@ class Holder:
         scratch = os.path.join(self._directory, b"new")
         return Collection(self._upper, self._merged, objects, scratch).collect(paths)
 
-    def finish(self, touches: tuple[Any, ...]) -> None:
-        """Unmount the overlay and make the upper equal to the image."""
+    def finish(self, touches: tuple[Any, ...]) -> int:
+        """Unmount the overlay and make the upper equal to the image; the bytes that it takes."""
         absent, groups, empty, times = touches
         self._root.close()
         if self._mounted:
@@ -240,9 +240,10 @@ class Holder:
             upper.make_empty(path)
         for path, mtime in times:
             upper.set_time(path, mtime)
-        upper.settle()
+        size = upper.settle()
         # Its index holds another link of each file of a hard-link group that was copied up.
         remove_path(os.path.join(self._directory, b"work"))
+        return size
 
     def restore(self, entries: list[Any], objects: bytes) -> None:
         """Make some paths of an empty tree from their metadata and objects."""
@@ -250,11 +251,10 @@ class Holder:
             self._restoration = Restoration(self._upper, objects)
         self._restoration.add(entries)
 
-    def restored(self) -> None:
-        """All paths are there."""
-        if self._restoration is not None:
-            self._restoration.settle()
-            self._restoration = None
+    def restored(self) -> int:
+        """All paths are there; the bytes that they take."""
+        restoration, self._restoration = self._restoration, None
+        return restoration.settle() if restoration else 0
 
 
 def _escaped(path: bytes) -> bytes:

@@ -1,13 +1,18 @@
-"""Makes a tree again from its metadata and its objects. Standard library only (see `holder`)."""
+"""Makes a tree again from its metadata and its objects. Standard library only (see `holder`).
+
+Directories are made as they come. Files wait until there are enough of them for several processes; other names of a
+file wait until it is there, and directories get their times last.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from imaginator.sandbox.collecting import object_path
 from imaginator.sandbox.contents import copy_content
+from imaginator.sandbox.forks import side_by_side
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:
@@ -16,53 +21,86 @@ if TYPE_CHECKING:
     from imaginator.sandbox.scanning import Inode
 
 _TYPES = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+_AT_ONCE = 20_000
+"""Files that wait at most."""
+_ENOUGH_FOR_A_PROCESS = 64
 
 
 class Restoration:
-    """Fills the directory ``root``; ``settle`` gives directories their times when all is there."""
+    """Fills the directory ``root``; ``settle`` ends it."""
 
     def __init__(self, root: bytes, objects: bytes) -> None:
         self._root = root
         self._objects = objects
         self._directories: list[tuple[bytes, int]] = []
-        self._groups: dict[bytes, bytes] = {}
+        self._waiting: list[tuple[bytes, Inode]] = []
+        self._first_names: dict[bytes, bytes] = {}
+        self._links: list[tuple[bytes, bytes]] = []
+        self._size = 0
 
     def add(self, entries: Iterable[Sequence[Any]]) -> None:
         """Make paths, each with its inode; parents come before children."""
         for path, inode in entries:
-            self._make(self._root + path, inode)
+            self._add(self._root + path, inode)
+        if len(self._waiting) >= _AT_ONCE:
+            self._make_waiting()
 
-    def settle(self) -> None:
-        """Set the times that making children changed."""
+    def settle(self) -> int:
+        """Make what is left, and set the times that making children changed; the bytes that the tree takes."""
+        self._make_waiting()
+        for first, target in self._links:
+            os.link(first, target, follow_symlinks=False)
         for path, mtime in reversed(self._directories):
             os.utime(path, ns=(mtime, mtime))
+            self._size += os.lstat(path).st_blocks * 512
+        return self._size
+
+    def _add(self, target: bytes, inode: Inode) -> None:
+        kind, mtime, group = inode[0], inode[4], inode[10]
+        if group and self._first_names.setdefault(group, target) != target:
+            self._links.append((self._first_names[group], target))
+        elif kind == "d":
+            os.makedirs(target, 0o700, exist_ok=True)
+            _set_metadata(target, inode)
+            self._directories.append((target, mtime))
+        else:
+            self._waiting.append((target, inode))
+
+    def _make_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        processes = min(os.cpu_count() or 1, len(waiting) // _ENOUGH_FOR_A_PROCESS + 1)
+        results = side_by_side([self._share(waiting[number::processes]) for number in range(processes)])
+        self._size += sum(size for sizes in results for size in sizes)
+
+    def _share(self, files: Sequence[tuple[bytes, Inode]]) -> Callable[[], list[int]]:
+        """The work of one process: make files; the bytes that they take."""
+
+        def work() -> list[int]:
+            for target, inode in files:
+                self._make(target, inode)
+            return [sum(os.lstat(target).st_blocks for target, _ in files) * 512]
+
+        return work
 
     def _make(self, target: bytes, inode: Inode) -> None:
-        kind, mode, uid, gid, mtime, _, digest, link_target, device, attributes, group = inode
-        if group in self._groups:
-            os.link(self._groups[group], target, follow_symlinks=False)
-            return
-        if group:
-            self._groups[group] = target
-        if kind == "d":
-            os.makedirs(target, 0o700, exist_ok=True)
-            self._directories.append((target, mtime))
-        elif kind == "l":
+        kind, digest, link_target, device = inode[0], inode[6], inode[7], inode[8]
+        if kind == "l":
             os.symlink(link_target, target)
         elif kind in _TYPES:
             os.mknod(target, _TYPES[kind] | 0o600, device)
-        else:
-            self._make_file(target, digest)
-        os.chown(target, uid, gid, follow_symlinks=False)
-        for name, value in attributes:
-            os.setxattr(target, name, value, follow_symlinks=False)
-        if kind != "l":
-            os.chmod(target, mode)
-        os.utime(target, ns=(mtime, mtime), follow_symlinks=False)
-
-    def _make_file(self, target: bytes, digest: bytes) -> None:
-        """A file with an object's content, or an empty one; the mode comes later."""
-        if digest:
+        elif digest:
             copy_content(object_path(self._objects, digest), target)
         else:
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        _set_metadata(target, inode)
+
+
+def _set_metadata(target: bytes, inode: Inode) -> None:
+    """Owner, attributes, mode and time, in the order in which none undoes another."""
+    kind, mode, uid, gid, mtime = inode[:5]
+    os.chown(target, uid, gid, follow_symlinks=False)
+    for name, value in inode[9]:
+        os.setxattr(target, name, value, follow_symlinks=False)
+    if kind != "l":
+        os.chmod(target, mode)
+    os.utime(target, ns=(mtime, mtime), follow_symlinks=False)

@@ -96,16 +96,21 @@ class Tree:
         arguments = (list(paths), os.fsencode(objects))
         return await self._channel.parts("collect", *arguments, convert=lambda found: Content(next(names), *found))
 
-    async def finish(self, touches: Touches) -> None:
-        """Take the overlay away and make the upper equal to its image; nothing but closing may follow."""
-        await self._channel.ask("finish", tuple(touches))
+    async def finish(self, touches: Touches) -> int:
+        """Take the overlay away and make the upper equal to its image; the bytes that it takes on the disk.
 
-    async def restore(self, entries: Sequence[tuple[bytes, Inode]], objects: Path) -> None:
-        """Fill an empty tree without lowers from metadata and objects; parents come first."""
+        Nothing but closing may follow.
+        """
+        size: int = await self._channel.ask("finish", tuple(touches))
+        return size
+
+    async def restore(self, entries: Sequence[tuple[bytes, Inode]], objects: Path) -> int:
+        """Fill an empty tree without lowers from metadata and objects, parents first; the bytes that it takes."""
         for start in range(0, len(entries), PART):
             batch = [(path, _fields(inode)) for path, inode in entries[start : start + PART]]
             await self._channel.ask("restore", batch, os.fsencode(objects))
-        await self._channel.ask("restored")
+        size: int = await self._channel.ask("restored")
+        return size
 
 
 def _inode(fields: Sequence[Any]) -> Inode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -89,7 +90,8 @@ class Assembly:
         self.store = EmbeddedStore(self.catalogue, Objects(self.state / "objects"), self.workers)
         layers = self.state / "layers"
         restore = Restorer(self.reactor, self.store.objects)
-        self.layers = Layers(layers, self.catalogue, self.store.nodes(), self.workers, restore)
+        limit = self.options["layer-cache-size"](shutil.disk_usage(self.state).total)
+        self.layers = Layers(layers, self.catalogue, self.store.nodes(), self.workers, restore, limit)
         self.collector = Collector(self.catalogue, self.store.objects, layers, self.workers)
         self.archive = LogArchive(self.options["build-log-dir"], self.options["build-log-quota"], self.workers)
         self.history = History(self.catalogue)
@@ -202,7 +204,7 @@ class Assembly:
     async def _load(self) -> None:
         """What comes before serving: leftovers of a killed daemon go, and what it left to do is read."""
         remove_stale()
-        leftovers = [str(path) for path in (self.state / "builds").iterdir()]
+        leftovers = [str(path) for path in [*(self.state / "builds").iterdir(), *self.layers.leftovers()]]
         if leftovers:
             await capture(self.reactor, ["rm", "-rf", "--", *leftovers], {"PATH": PATH}, timeout=CLEAN_UP)
         await check_sandbox(self.reactor, self.state / "builds")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.python import usage
 
-from imaginator.model.durations import parse_duration, parse_size
+from imaginator.model.durations import parse_duration, parse_share, parse_size
 from imaginator.model.flags import FILES, flag_lines, modern_name
 
 Parse = Callable[[str], Any]
+Share = Callable[[int], int]
+"""Bytes, given how many there are."""
 
 
 class Flag(NamedTuple):
@@ -57,6 +60,12 @@ def path(text: str) -> Path | None:
     return Path(text).absolute() if text else None
 
 
+def share(text: str) -> Share:
+    """A size, or a part of something that is known later."""
+    parse_share(text, 0)
+    return partial(parse_share, text)
+
+
 def half_the_memory() -> str:
     """Half of this machine's memory, as the flags spell it."""
     return str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
@@ -88,6 +97,7 @@ FLAGS = (
     Flag("trusted-groups", "", words, "groups whose members may call every method, comma separated"),
     Flag("public-downloads", "off", switch, "images can be downloaded without a certificate"),
     Flag("verify-builds", "off", switch, "every build proves its image by a full scan of its tree and layers"),
+    Flag("layer-cache-size", "20%", share, "trees kept for builds to stand on: a size, or a share of the disk; 0: all"),
     Flag("build-memory", half_the_memory(), parse_size, "memory of one build's commands"),
     Flag("build-processes", "4096", number, "processes of one build"),
 )

@@ -1,13 +1,8 @@
-"""Layers: trees on the disk that builds mount, bottom first.
-
-::
-
-    layers/
-      ID/         made when the layer is adopted, so that its own time tells the age
-        tree/     what overlayfs sees
+"""Layers: trees on the disk that builds mount, bottom first; `shelf` draws where they lie.
 
 A layer is a cache of what objects and metadata say. It appears by rename, synced, and is never changed. An image whose
-layers are not all here gets one flat layer, restored from objects; one restore runs at a time.
+layers are not all here, or are too many, gets one flat layer, restored from objects; one restore runs at a time. Past
+the limit of the cache, the layers that were used longest ago go.
 """
 
 from __future__ import annotations
@@ -16,28 +11,47 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import DeferredLock
 
 from imaginator.model.errors import StoreCorrupt
 from imaginator.model.image import Image
 from imaginator.model.tree import Inode, NodeReader, walk
+from imaginator.sandbox.collecting import sync
 from imaginator.sandbox.syscalls import sync_file_system
 from imaginator.store.catalogue import Catalogue
+from imaginator.store.shelf import PARTIAL, Shelf
 from imaginator.store.workers import Workers
 
+DEEPEST = 20
+"""Layers of an image; each look-up in a directory goes through all of them, and mount(2) takes about 130."""
+
+_FEW = 100
+"""Up to so many inodes of a layer are synced one by one; more, and the whole file system is cheaper."""
+
 Entries = Sequence[tuple[bytes, Inode]]
-Restore = Callable[[Entries, Path], Awaitable[Path]]
-"""Makes a plain tree of an image's inodes within a directory that it may make, and returns the tree's own."""
+Restore = Callable[[Entries, Path], Awaitable[tuple[Path, int]]]
+"""Makes a plain tree of an image's inodes within a directory that it may make; the tree's own, and its size."""
 
 
 class Layers:
-    """The layers below ``directory``; ``restore`` makes the tree of one that is missing."""
+    """The layers below ``directory``, of at most ``limit`` bytes (0: no limit) beside those in use.
+
+    ``restore`` makes the tree of one that is missing.
+    """
 
     def __init__(
-        self, directory: Path, catalogue: Catalogue, nodes: NodeReader, workers: Workers, restore: Restore
+        self,
+        directory: Path,
+        catalogue: Catalogue,
+        nodes: NodeReader,
+        workers: Workers,
+        restore: Restore,
+        limit: int = 0,
     ) -> None:
         self._directory = directory
         self._catalogue = catalogue
@@ -45,7 +59,18 @@ class Layers:
         self._workers = workers
         self._restore = restore
         self._restoring = DeferredLock()
+        self._shelf = Shelf(directory, limit)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @asynccontextmanager
+    async def lent(self, image: Image) -> AsyncIterator[tuple[tuple[str, ...], tuple[Path, ...]]]:
+        """What `lowers` gives, kept on the disk until the context is left."""
+        while True:
+            ids, paths = await self.lowers(image)
+            with self._shelf.in_use(ids):
+                if await self._workers.run(self._shelf.has, ids):
+                    yield ids, paths
+                    return
 
     async def lowers(self, image: Image) -> tuple[tuple[str, ...], tuple[Path, ...]]:
         """The ids of an image's layers, bottom first, and their directories, topmost first."""
@@ -60,23 +85,38 @@ class Layers:
 
     def path(self, layer: str) -> Path:
         """The tree of a layer."""
-        return self._directory / layer / "tree"
+        return self._shelf.path(layer)
 
-    def adopt(self, upper: Path) -> Deferred[str]:
-        """Make ``upper`` a layer by moving it here, safe on the disk; the layer's id."""
-        return self._workers.run(self._adopt, upper)
+    async def adopt(self, upper: Path, size: int | None = None) -> str:
+        """Make ``upper`` a layer by moving it here, safe on the disk, and make room for it; the layer's id.
+
+        ``size`` is in bytes, None where nobody knows.
+        """
+        layer = await self._workers.run(self._adopt, upper, size)
+        with self._shelf.in_use([layer]):
+            await self.trim()
+        return layer
+
+    def leftovers(self) -> list[Path]:
+        """What a killed daemon left, to be removed before builds begin."""
+        return self._shelf.leftovers()
+
+    async def trim(self) -> None:
+        """Remove the layers that were used longest ago, where there is too much of them."""
+        for gone in await self._workers.run(self._shelf.take_excess):
+            await self._workers.run(shutil.rmtree, gone, ignore_errors=True)
 
     async def _present(self, image: Image) -> tuple[str, ...]:
-        """The image's layers if they are all here, else nothing."""
+        """The image's layers if they are all here and not too many, else nothing."""
         ids = await self._catalogue.read(lambda connection: image_layers(connection, image.name))
-        whole = await self._workers.run(lambda: all(self.path(layer).is_dir() for layer in ids))
+        whole = len(ids) <= DEEPEST and await self._workers.run(self._shelf.has, ids)
         return ids if whole else ()
 
     async def _rebuilt(self, image: Image) -> tuple[str, ...]:
         entries = await self._workers.run(self._entries, image)
-        workspace = self._directory / f"restore-{secrets.token_hex(6)}"
+        workspace = self._directory / f"{PARTIAL}{secrets.token_hex(6)}"
         try:
-            layer = await self.adopt(await self._restore(entries, workspace))
+            layer = await self.adopt(*await self._restore(entries, workspace))
         finally:
             await self._workers.run(shutil.rmtree, workspace, ignore_errors=True)
         await self._catalogue.write(lambda connection: _set_layer(connection, image.name, layer))
@@ -85,12 +125,9 @@ class Layers:
     def _entries(self, image: Image) -> Entries:
         return [(path, entry.inode) for path, entry in walk(image.root, self._nodes)]
 
-    def _adopt(self, upper: Path) -> str:
-        layer = secrets.token_hex(12)
-        place = self._directory / layer
-        place.mkdir(mode=0o700)
-        upper.rename(place / "tree")
-        _sync(place)
+    def _adopt(self, upper: Path, size: int | None) -> str:
+        layer = self._shelf.add(upper, _size(upper) if size is None else size)
+        _sync(self._directory / layer)
         return layer
 
 
@@ -108,8 +145,31 @@ def _set_layer(connection: sqlite3.Connection, image: str, layer: str) -> None:
     connection.execute("INSERT INTO layers VALUES (?, 0, ?)", (*row, layer))
 
 
-def _sync(directory: Path) -> None:
-    """Write the directory's file system to the disk."""
+def _inodes(place: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(place) as entries:
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _inodes(entry.path)
+
+
+def _size(tree: Path) -> int:
+    """The bytes that a tree takes on the disk; a file of several names counts under each."""
+    return sum(entry.stat(follow_symlinks=False).st_blocks for entry in _inodes(os.fspath(tree))) * 512
+
+
+def _sync(layer: Path) -> None:
+    """Write a new layer to the disk, with its name."""
+    found = list(islice(_inodes(os.fspath(layer)), _FEW + 1))
+    if len(found) > _FEW:
+        _sync_file_system(layer)
+        return
+    own = (entry.path for entry in found if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
+    for path in (*own, os.fspath(layer), os.fspath(layer.parent)):
+        sync(os.fsencode(path))
+
+
+def _sync_file_system(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         sync_file_system(descriptor)

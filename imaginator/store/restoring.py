@@ -17,12 +17,12 @@ class Restorer:
         self._reactor = reactor
         self._objects = objects
 
-    async def __call__(self, entries: Entries, directory: Path) -> Path:
-        """A plain tree within ``directory``, parents first in ``entries``; raises `BuildFailed`."""
+    async def __call__(self, entries: Entries, directory: Path) -> tuple[Path, int]:
+        """A plain tree within ``directory``, and its size; parents come first in ``entries``. Raises `BuildFailed`."""
         workspace = Workspace(directory)
         sandbox = await Sandbox.open(self._reactor, workspace, Profile.MANIFEST, Limits(0, 0))
         try:
-            await sandbox.tree.restore(entries, self._objects)
+            size = await sandbox.tree.restore(entries, self._objects)
         finally:
             await sandbox.close()
-        return workspace.upper
+        return workspace.upper, size

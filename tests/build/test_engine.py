@@ -152,7 +152,7 @@ class House(NamedTuple):
         return self.store.object_path(inode.object).read_bytes() if inode.object else b""
 
 
-async def never(_entries: Entries, _place: Path) -> Path:
+async def never(_entries: Entries, _place: Path) -> tuple[Path, int]:
     """No layer is missing in these tests."""
     raise AssertionError
 
