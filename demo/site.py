@@ -28,7 +28,7 @@ SAMPLE = Path(__file__).parents[1] / "etc" / "conf.json"
 def deb_packager() -> dict[str, object]:
     """The packager type of the sample configuration, which is thereby shown to work."""
     lines = SAMPLE.read_text().splitlines()
-    sample = json.loads("\n".join(line for line in lines if not line.startswith("//")))
+    sample = json.loads("\n".join(line for line in lines if not line.lstrip().startswith("//")))
     packager: dict[str, object] = sample["PackagerTypes"]["deb"]
     return packager
 

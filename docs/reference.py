@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from imaginator.model.settings import BootstrapStream, ListCommand, PackagerType, Settings
+from imaginator.model.settings import BootstrapStream, ListCommand, PackageCache, PackagerType, Settings
 from imaginator.model.streams import Stream, StreamsFile
 from imaginator.rpc.methods import METHODS, Method
 from imaginator.service.options import FLAGS
 
-CONFIGURATION = (Settings, BootstrapStream, PackagerType, ListCommand, StreamsFile, Stream)
+CONFIGURATION = (Settings, BootstrapStream, PackagerType, ListCommand, PackageCache, StreamsFile, Stream)
 
 
 def write(folder: Path) -> None:

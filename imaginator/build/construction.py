@@ -15,7 +15,7 @@ from imaginator.build.monitor import Monitor
 from imaginator.build.retry import retried
 from imaginator.model.errors import BuildFailed, TimedOut
 from imaginator.sandbox.process import Output, Tail, finish
-from imaginator.sandbox.sandbox import Sandbox
+from imaginator.sandbox.sandbox import Bind, Sandbox
 from imaginator.sandbox.tree import Tree
 
 T = TypeVar("T")
@@ -27,13 +27,14 @@ LARGEST_ANSWER = 64 << 20
 class Access(NamedTuple):
     """What a command may use: the network, mounts other than ``/dev``, and for how many seconds (None: no limit).
 
-    With ``discard`` it cannot change the image.
+    With ``discard`` it cannot change the image. ``binds`` are mounts of its own.
     """
 
     network: bool = False
     mounts: bool = True
     discard: bool = False
     seconds: float | None = None
+    binds: Sequence[Bind] = ()
 
 
 OFFLINE = Access()
@@ -105,6 +106,7 @@ class Construction:
             network=access.network,
             mounts=access.mounts,
             discard=access.discard,
+            binds=access.binds,
             output=tail,
         )
         try:
@@ -118,9 +120,10 @@ class Construction:
         """Run a step of the image's packager without network; raises `BuildFailed`."""
         await self._packager(arguments, OFFLINE)
 
-    async def packager_online(self, *arguments: str) -> None:
+    async def packager_online(self, *arguments: str, binds: Sequence[Bind] = ()) -> None:
         """Run a step of the image's packager that needs the network, a few times if need be; raises `BuildFailed`."""
-        await retried(self._clock, lambda: self._packager(arguments, ONLINE), self.monitor.note)
+        access = ONLINE._replace(binds=binds)
+        await retried(self._clock, lambda: self._packager(arguments, access), self.monitor.note)
 
     async def packager_answer(self, *arguments: str) -> bytes:
         """The output of a step of the image's packager; raises `BuildFailed` where it fails or says too much."""

@@ -12,6 +12,7 @@ import msgspec
 
 from imaginator.build import bootstrap, metadata
 from imaginator.build.construction import Construction
+from imaginator.build.downloads import downloads_of
 from imaginator.build.environment import PATH, build_environment, job_variables, shown_secrets
 from imaginator.build.job import Job, SourceResolver, SourceWish
 from imaginator.build.matching import Matching
@@ -38,6 +39,7 @@ from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
 from imaginator.store.interface import ImageStore, Wanted
 from imaginator.store.layers import Layers
 from imaginator.store.merkle import Rules
+from imaginator.store.packages import Packages
 from imaginator.store.sieve import Sieve, SieveMemory
 from imaginator.store.workers import Workers
 
@@ -58,6 +60,7 @@ class EngineParts(NamedTuple):
     sources: Sources
     workers: Workers
     memory: SieveMemory
+    packages: Packages
     verify: bool = False
 
 
@@ -144,7 +147,8 @@ class _Build:
         environment = self._environment(made_from.checkout)
         async with self._construction(workspace, Profile.MANIFEST, environment, holder) as (image, sandbox):
             matching = self._matching(sandbox, made_from.source)
-            recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, matching)
+            downloads = downloads_of(self._parts.packages, self._job.settings, made_from.source)
+            recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, matching, downloads)
             packages = await recipe.apply(self._job.stream_name, [bind.target for bind in _binds(self._job.settings)])
             computed = await self._parts.workers.run(metadata.computed_addresses, made_from, self._parts.store.nodes())
             rules = await self._rules(made_from.manifest.file.filter_lines or (), computed, made_from.manifest)

@@ -45,11 +45,11 @@ def draft(job: Job, packages: tuple[Package, ...], now: float) -> Image:
 
 def with_bootstrap(image: Image, definition: BootstrapStream) -> Image:
     """A draft with what the main configuration says of a bootstrap stream."""
-    return msgspec.structs.replace(image, owners=definition.owners)
+    return msgspec.structs.replace(image, owners=definition.owners, packager_type=definition.packager_type)
 
 
 def with_manifest(image: Image, made_from: Ingredients, environment: dict[str, str]) -> Image:
-    """A draft with what its manifest says; only ``.add`` files take over what the source image said."""
+    """A draft with what its manifest says; the source image lends its packager type, and more to ``.add`` files."""
     checkout, manifest, source = made_from
     origin = msgspec.structs.replace(
         image.origin,
@@ -65,6 +65,7 @@ def with_manifest(image: Image, made_from: Ingredients, environment: dict[str, s
         tags=expand_tags(manifest.tags, environment),
         owners=manifest.owners,
         origin=origin,
+        packager_type=source.packager_type,
     )
 
 

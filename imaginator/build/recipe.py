@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imaginator.build import packager
 from imaginator.build.construction import Construction, together
+from imaginator.build.downloads import Downloads, offered
 from imaginator.build.environment import resolver_configuration
 from imaginator.build.matching import Matching
 from imaginator.build.scripts import run_scripts
@@ -29,15 +30,26 @@ _LARGEST_SCRIPT = 1 << 20
 
 
 class Recipe:
-    """A manifest in ``directory``, applied to the tree of a construction; every step may raise `BuildFailed`."""
+    """A manifest in ``directory``, applied to the tree of a construction; every step may raise `BuildFailed`.
 
-    def __init__(self, construction: Construction, directory: Path, manifest: Manifest, matching: Matching) -> None:
+    ``downloads`` are the packages that the packager need not download again.
+    """
+
+    def __init__(
+        self,
+        construction: Construction,
+        directory: Path,
+        manifest: Manifest,
+        matching: Matching,
+        downloads: Downloads | None = None,
+    ) -> None:
         self._construction = construction
         self._tree = construction.tree
         self._monitor = construction.monitor
         self._directory = directory
         self._manifest = manifest
         self._matching = matching
+        self._downloads = downloads
 
     async def apply(self, stream: str, binds: Sequence[bytes]) -> tuple[Package, ...]:
         """All steps but packing; the packages that are installed in the end."""
@@ -67,10 +79,11 @@ class Recipe:
     async def _install(self) -> None:
         """Step 5: the packages; an empty list does nothing."""
         self._monitor.stage(Stage.PACKAGES)
-        if self._manifest.packages:
-            await self._construction.packager_online("update")
-            await self._construction.packager_online("upgrade")
-            await self._construction.packager_online("install", *self._manifest.packages)
+        if not self._manifest.packages:
+            return
+        async with offered(self._downloads, self._construction) as binds:
+            for step in (("update",), ("upgrade",), ("install", *self._manifest.packages)):
+                await self._construction.packager_online(*step, binds=binds)
 
     async def _configure(self) -> None:
         """Steps 6 to 8: what needs the packages."""

@@ -61,7 +61,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
 
     ``expires_at`` None means never (pinned). ``links`` lists every hard-link group's paths, each group sorted, so that
     a build that touches one name finds the others without walking the tree; ``computed`` likewise lists the paths of
-    computed files, and is None in images that were made before it was kept.
+    computed files, and is None in images that were made before it was kept. ``packager_type`` is that of the bootstrap
+    at the bottom, empty in images made before it was recorded.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     computed: tuple[bytes, ...] | None = None
     origin: Origin = Origin()
     figures: Figures = Figures()
+    packager_type: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()

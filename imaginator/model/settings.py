@@ -19,6 +19,18 @@ class ListCommand(msgspec.Struct, frozen=True, rename="pascal"):
     size_multiplier: int = 1
 
 
+class PackageCache(msgspec.Struct, frozen=True, rename="pascal"):
+    """Where a packager keeps what it downloads: those files of an image's ``directory`` that end in ``suffix``.
+
+    They are kept for later builds, which find them in ``offer_in``, a directory within it (empty: in it itself). That
+    must be where the packager checks what it finds, since any build may have put it there.
+    """
+
+    directory: str
+    offer_in: str = ""
+    suffix: str = ""
+
+
 class PackagerType(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """How one family of packages is handled; an absent command does nothing and succeeds."""
 
@@ -26,6 +38,7 @@ class PackagerType(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     clean_patterns: tuple[str, ...] = ()
     install_command: tuple[str, ...] = ()
     list_command: ListCommand = ListCommand()
+    package_cache: PackageCache | None = None
     remove_command: tuple[str, ...] = ()
     update_command: tuple[str, ...] = ()
     upgrade_command: tuple[str, ...] = ()
@@ -91,4 +104,18 @@ def _check(settings: Settings, where: str) -> None:
         Filter(stream.filter_lines, f"{where}: {place}.FilterLines")
     for name, packager in settings.packager_types.items():
         Filter(packager.clean_patterns, f"{where}: $.PackagerTypes[{name!r}].CleanPatterns")
+        _check_package_cache(packager.package_cache, where, f"$.PackagerTypes[{name!r}].PackageCache")
     Filter(settings.mtimes_copy_filter_lines, f"{where}: $.MtimesCopyFilterLines")
+
+
+def _check_package_cache(cache: PackageCache | None, where: str, place: str) -> None:
+    if cache is None:
+        return
+    if not cache.directory.startswith("/") or not all(map(_is_name, cache.directory[1:].split("/"))):
+        raise ConfigurationError(where, f"{place}.Directory: {cache.directory!r}, expected an absolute path below /")
+    if cache.offer_in and ("/" in cache.offer_in or not _is_name(cache.offer_in)):
+        raise ConfigurationError(where, f"{place}.OfferIn: {cache.offer_in!r}, expected the name of one directory")
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and "\0" not in name

@@ -24,6 +24,7 @@ from imaginator.sandbox.copying import NotCopyable, append_tree, copy_flat, copy
 from imaginator.sandbox.enter import Entry, launch
 from imaginator.sandbox.finishing import Upper, copy_metadata
 from imaginator.sandbox.frames import PART, Decoder, encode
+from imaginator.sandbox.offering import Offer
 from imaginator.sandbox.restoring import Restoration
 from imaginator.sandbox.scanning import look, lookup, scan
 from imaginator.sandbox.syscalls import (
@@ -65,6 +66,7 @@ class Holder:
         self._root = Root(self._merged)
         self._restoration: Restoration | None = None
         self._commands: set[int] = set()
+        self._offer: Offer | None = None
 
     def _mount(self) -> None:
         work = os.path.join(self._directory, b"work")
@@ -186,6 +188,19 @@ class Holder:
                 if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR):
                     raise
 
+    def offer_packages(self, target: bytes, cache: bytes, offer_in: bytes) -> tuple[bytes, int] | None:
+        """Offer what a cache holds to commands that see the directory, which is returned, at ``target``."""
+        with self._root.place(target) as place:
+            if place is None or not _is_directory(place):
+                return None
+        self._offer = Offer(self._directory, cache)
+        return self._offer.directory, self._offer.open(offer_in)
+
+    def keep_packages(self, suffix: bytes, room: int) -> tuple[int, int]:
+        """End the offer and keep what was downloaded; how many files, and how many of the cache were used."""
+        offer, self._offer = self._offer, None
+        return offer.keep(suffix, room) if offer else (0, 0)
+
     def executables(self, path: bytes) -> list[bytes]:
         """The regular files below a directory whose owner may execute them, links not followed."""
         status = self._root.status(path)
@@ -260,6 +275,14 @@ class Holder:
 def _escaped(path: bytes) -> bytes:
     """A path as overlayfs' options want it."""
     return path.replace(b"\\", b"\\\\").replace(b":", b"\\:").replace(b",", b"\\,")
+
+
+def _is_directory(path: bytes) -> bool:
+    """Whether a directory lies there, and not a link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _with_parents(path: bytes) -> list[bytes]:

@@ -108,11 +108,13 @@ class Sandbox:
         output: Output,
         mounts: bool = True,
         discard: bool = False,
+        binds: Sequence[Bind] = (),
     ) -> Child:
         """Start a command, as root and with ``environment`` alone.
 
         Without ``network`` it has a loopback of its own and nothing else; without ``mounts`` it sees neither ``/proc``
         nor ``/sys`` nor bind mounts. With ``discard`` whatever it writes to the tree is forgotten when it ends.
+        ``binds`` are added to those of the sandbox.
         """
         options = {
             "command": [os.fsencode(word) for word in argv],
@@ -121,7 +123,7 @@ class Sandbox:
             "network": network,
             "mounts": mounts,
             "discard": discard,
-            "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in self._binds],
+            "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in (*self._binds, *binds)],
             "groups": list(self._groups.entrances) if self._groups else [],
         }
         child = Child(self._reactor, output)

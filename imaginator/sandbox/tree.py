@@ -69,6 +69,19 @@ class Tree:
         """Remove again what `make_mount_points` made, where it is still empty."""
         await self._channel.ask("remove_mount_points", list(made))
 
+    async def offer_packages(self, target: bytes, cache: Path, offer_in: str) -> tuple[Path, int] | None:
+        """A directory of the host to bind at ``target``, and how many cached packages it offers.
+
+        None where ``target`` is no directory of the image, or a link leads there. See `offering`.
+        """
+        offered = await self._channel.ask("offer_packages", target, os.fsencode(cache), os.fsencode(offer_in))
+        return None if offered is None else (Path(os.fsdecode(offered[0])), offered[1])
+
+    async def keep_packages(self, suffix: str, room: int) -> tuple[int, int]:
+        """End the offer; how many files went into the cache (``room`` bytes at most), and how many were used of it."""
+        kept, used = await self._channel.ask("keep_packages", os.fsencode(suffix), room)
+        return kept, used
+
     async def executables(self, path: bytes) -> list[bytes]:
         """The regular files below a directory that their owner may execute, links not followed."""
         found: list[bytes] = await self._channel.ask("executables", path)

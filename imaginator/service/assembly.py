@@ -42,6 +42,7 @@ from imaginator.store.images import EmbeddedStore
 from imaginator.store.layers import Layers
 from imaginator.store.logs import LogArchive
 from imaginator.store.objects import Objects
+from imaginator.store.packages import Packages
 from imaginator.store.restoring import Restorer
 from imaginator.store.sieve import SieveMemory
 from imaginator.store.workers import Workers
@@ -94,6 +95,7 @@ class Assembly:
         self.layers = Layers(layers, self.catalogue, self.store.nodes(), self.workers, restore, limit)
         self.collector = Collector(self.catalogue, self.store.objects, layers, self.workers)
         self.archive = LogArchive(self.options["build-log-dir"], self.options["build-log-quota"], self.workers)
+        self.packages = Packages(self.state / "packages", self.options["package-cache-size"], self.workers)
         self.history = History(self.catalogue)
 
     def _make_schedule(self) -> None:
@@ -113,6 +115,7 @@ class Assembly:
                 sources=sources,
                 workers=self.workers,
                 memory=SieveMemory(),
+                packages=self.packages,
                 verify=self.options["verify-builds"],
             )
         )
@@ -208,6 +211,7 @@ class Assembly:
         if leftovers:
             await capture(self.reactor, ["rm", "-rf", "--", *leftovers], {"PATH": PATH}, timeout=CLEAN_UP)
         await check_sandbox(self.reactor, self.state / "builds")
+        await self.packages.trim()
         await self.configuration.load()
         await self.builder.load()
         _log.info("image store: {store}", store=self.builder.status().store)

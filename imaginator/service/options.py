@@ -81,6 +81,7 @@ FLAGS = (
     Flag("log-quota", "100M", parse_size, "size of the daemon's logs"),
     Flag("build-log-dir", "", path, "the archive of build logs; empty for LOG-DIR/builds"),
     Flag("build-log-quota", "100M", parse_size, "size of the archive of build logs; the oldest go first"),
+    Flag("package-cache-size", "5G", parse_size, "size of what packagers downloaded; the least recently used go first"),
     Flag("listen-address", "", str, "the address to listen on; empty for all, IPv4 and IPv6"),
     Flag("port", "6975", port, "the port of everything; 0 takes a free one and prints it"),
     Flag("ca-file", "/etc/ssl/CA.pem", path, "the authority that signs callers' certificates"),

@@ -19,7 +19,7 @@ from imaginator.model.build import BuildRequest, Stage
 from imaginator.model.errors import BuildFailed, SourceImageNeeded
 from imaginator.model.image import Image, Package
 from imaginator.model.names import stream_of
-from imaginator.model.settings import BootstrapStream, ListCommand, PackagerType, Settings
+from imaginator.model.settings import BootstrapStream, ListCommand, PackageCache, PackagerType, Settings
 from imaginator.model.streams import Stream
 from imaginator.model.tree import Entry, Inode, walk
 from imaginator.sandbox.limits import Limits
@@ -28,6 +28,7 @@ from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
 from imaginator.store.layers import Entries, Layers
 from imaginator.store.objects import Objects
+from imaginator.store.packages import Packages
 from imaginator.store.sieve import SieveMemory
 from imaginator.store.workers import Workers
 
@@ -46,11 +47,24 @@ ln usr/share/linked usr/share/linked-too
 
 FILTERED = '{"SourceImage": "small", "FilterLines": ["/bin/generic-packager$"]}'
 
+INSTALL = """
+cd /var/cache/downloads
+for name
+do
+    echo "$name 1 2" >> /etc/release
+    test -e checked/"$name.pkg" && echo "cached $name" && continue
+    echo "downloading $name"
+    echo "$name" > "$name.pkg"
+done
+"""
+"""Downloads what was not downloaded before."""
+
 PACKAGER = PackagerType(
     clean_command=("touch", "/etc/cleaned"),
     clean_patterns=("/var/cache/.*",),
-    install_command=("sh", "-c", 'for name; do echo "$name 1 2" >> /etc/release; done', "install"),
+    install_command=("sh", "-c", INSTALL, "install"),
     list_command=ListCommand(("cat", "/etc/release"), 1024),
+    package_cache=PackageCache("/var/cache/downloads", "checked", ".pkg"),
     update_command=("sh", "-c", "mkdir -p /var/cache && echo list > /var/cache/lists"),
     verbatim=("export SAID=verbatim",),
 )
@@ -107,7 +121,7 @@ class House(NamedTuple):
             packager=PACKAGER if isinstance(definition, BootstrapStream) else None,
             arch="amd64",
             secrets={"TOKEN": "s3cr3t-word"},
-            settings=Settings(),
+            settings=Settings(packager_types={"fake": PACKAGER}),
             requester="alice",
             expires_in=3600,
             limits=Limits(),
@@ -178,7 +192,9 @@ def house(tmp_path: Path) -> Iterator[House]:
     store = EmbeddedStore(catalogue, Objects(state / "objects"), workers)
     layers = Layers(state / "layers", catalogue, store.nodes(), workers, never)
     sources = Sources(reactor, state / "sources")  # type: ignore[arg-type]
-    parts = EngineParts(reactor, state, store, layers, sources, workers, SieveMemory(), verify=True)  # type: ignore[arg-type]
+    packages = Packages(state / "packages", 1 << 30, workers)
+    shared = (layers, sources, workers, SieveMemory(), packages)
+    parts = EngineParts(reactor, state, store, *shared, verify=True)  # type: ignore[arg-type]
     yield House(tmp_path, store, Engine(parts))
     catalogue.stopService()
     workers.stopService()
@@ -338,3 +354,45 @@ async def test_bad_manifest_fails_before_anything_runs(house: House) -> None:
         await house.build({"filter": "(\n"}, monitor)
 
     assert [Stage.FETCH] == monitor.stages
+
+
+@pytest_twisted.ensureDeferred
+async def test_packages_are_downloaded_once(house: House) -> None:
+    """A later build over another source image finds them, and no image holds anything of the cache."""
+    manifest = {"package-list": "ping\n"}
+    first, second = Record(), Record()
+    await house.bootstrap()
+    await house.build(manifest, first)
+    await house.bootstrap()
+
+    image = await house.build({**manifest, "package-list": "ping\npong\n"}, second)
+
+    assert b"downloading ping" in first.data
+    assert b"cached ping\ndownloading pong\n" in second.data
+    assert ["ping.pkg", "pong.pkg"] == sorted(path.name for path in house.directory.glob("state/packages/fake/*"))
+    assert [] == [path for path in house.tree(image) if b"downloads" in path or path.endswith(b".pkg")]
+    assert "fake" == image.packager_type
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_package_cache_that_does_not_work_fails_no_build(house: House) -> None:
+    """The build says that it goes without."""
+    monitor = Record()
+    (house.directory / "state/packages/fake").touch()
+    await house.bootstrap()
+
+    image = await house.build({"package-list": "ping\n", "files/var/cache/downloads/checked/x": ""}, monitor)
+
+    assert b"package cache: not used: " in monitor.data
+    assert Package("ping", "1", 2048) in image.packages
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_failing_packager_leaves_nothing_in_the_cache(house: House) -> None:
+    """Only what a successful step downloaded is kept."""
+    await house.bootstrap()
+
+    with pytest.raises(BuildFailed, match="package install"):
+        await house.build({"package-list": "ping\n../no/such\n"})
+
+    assert [] == list(house.directory.glob("state/packages/fake/*"))

@@ -42,3 +42,25 @@ def test_a_bad_bootstrap_stream_is_named(stream: str, sentence: str) -> None:
 
     with pytest.raises(ConfigurationError, match=rf"^c: \$\.BootstrapStreams.*{sentence}"):
         decode_settings(data, "c", "amd64")
+
+
+@pytest.mark.parametrize(
+    ("cache", "sentence"),
+    [
+        ('{"Directory": "var/cache"}', "Directory: 'var/cache', expected an absolute path below /"),
+        ('{"Directory": "/"}', "Directory: '/', expected"),
+        ('{"Directory": "/var/../etc"}', "Directory: '/var/../etc', expected"),
+        ('{"Directory": "/var", "OfferIn": ".."}', "OfferIn: '..', expected the name of one directory"),
+        ('{"Directory": "/var", "OfferIn": "a/b"}', "OfferIn: 'a/b', expected"),
+        ("{}", "missing required field"),
+    ],
+)
+def test_a_bad_package_cache_is_named(cache: str, sentence: str) -> None:
+    """The error names the packager type and the field."""
+    data = f'{{"PackagerTypes": {{"deb": {{"PackageCache": {cache}}}}}}}'.encode()
+
+    with pytest.raises(ConfigurationError) as caught:
+        decode_settings(data, "c", "amd64")
+
+    assert "PackageCache" in str(caught.value)
+    assert sentence in str(caught.value)

@@ -1,0 +1,121 @@
+"""Packages that were downloaded before, offered to a build; and what it downloads, kept for later ones.
+
+::
+
+    WORKSPACE/packages/
+      offered/[OFFER_IN/]NAME   hard links of what the cache held when the build began: a view that stays as it is
+      upper/                    what the build's packager writes
+      work/                     overlayfs' own
+      merged/                   both, as commands see it; mounted in the holder's namespace
+      fresh                     a file on its way into the cache
+
+The build is root in there, yet no file of the cache is ever written through it: overlayfs copies up first. What it
+leaves is copied, never moved: a new file has no owner, mode or attribute that the build chose (librepo would believe
+an attribute that names a checksum) and nobody holds it open. Used by the holder process: standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from imaginator.sandbox.beneath import copy_content
+from imaginator.sandbox.syscalls import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
+
+SMALLEST = 1 << 16
+"""Bytes that a file counts as at least: a cache of many tiny files would take builds long to look at."""
+
+OPTIONS = b"lowerdir=offered,upperdir=upper,workdir=work,index=off,metacopy=off,redirect_dir=off,volatile"
+"""Relative names need no escapes. Files of the cache have several links, which ``index=on`` would keep together."""
+
+_PUNCTUATION = b"._+~%:@=^,-"
+_BLOCK = 1 << 20
+
+
+class Offer:
+    """What ``cache``, a directory, offers to the build in a workspace; ``directory`` is what commands are to see."""
+
+    def __init__(self, workspace: bytes, cache: bytes) -> None:
+        self._place = os.path.join(workspace, b"packages")
+        self._cache = cache
+        self.directory = os.path.join(self._place, b"merged")
+
+    def open(self, offer_in: bytes) -> int:
+        """Mount the view; how many files it offers, in ``offer_in`` within it."""
+        for name in (b"", b"offered", b"upper", b"work", b"merged", os.path.join(b"offered", offer_in)):
+            os.makedirs(os.path.join(self._place, name), 0o755, exist_ok=True)
+        count = self._link(os.path.join(self._place, b"offered", offer_in))
+        os.chdir(self._place)
+        mount(b"overlay", b"merged", b"overlay", MS_NODEV | MS_NOSUID, OPTIONS)
+        os.chdir("/")
+        return count
+
+    def _link(self, target: bytes) -> int:
+        count = 0
+        for name in os.listdir(self._cache):
+            try:
+                os.link(os.path.join(self._cache, name), os.path.join(target, name))
+                count += 1
+            except FileNotFoundError:
+                continue  # trimmed by another build
+        return count
+
+    def keep(self, suffix: bytes, room: int) -> tuple[int, int]:
+        """Unmount, and copy what is new into the cache: how many files, and how many of the cache were used.
+
+        At most ``room`` bytes are copied. A file whose name the cache has with other content takes its place: the
+        packager had been offered that and found it wanting.
+        """
+        unmount(self.directory, MNT_DETACH)
+        kept = used = 0
+        for name, size in self._downloads(suffix):
+            cached = os.path.join(self._cache, name)
+            if _same(os.path.join(self._place, b"upper", name), cached):
+                used += _touch(cached)
+            elif size <= room:
+                room -= size
+                kept += 1
+                self._take(name, cached)
+        return kept, used
+
+    def _downloads(self, suffix: bytes) -> Iterator[tuple[bytes, int]]:
+        """The names of regular files that may be kept, and what each counts. Nothing of the build runs any more."""
+        with os.scandir(os.path.join(self._place, b"upper")) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and status.st_size and _is_sane(entry.name, suffix):
+                    yield entry.name, max(status.st_size, SMALLEST)
+
+    def _take(self, name: bytes, cached: bytes) -> None:
+        fresh = os.path.join(self._place, b"fresh")
+        copy_content(os.path.join(self._place, b"upper", name), fresh)
+        os.chmod(fresh, 0o644)
+        os.rename(fresh, cached)
+
+
+def _is_sane(name: bytes, suffix: bytes) -> bool:
+    return name.endswith(suffix) and name[:1].isalnum() and name.translate(None, _PUNCTUATION).isalnum()
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    """Whether two files have the same content; an absent ``other`` has not."""
+    try:
+        with open(one, "rb") as first, open(other, "rb") as second:
+            if os.fstat(first.fileno()).st_size != os.fstat(second.fileno()).st_size:
+                return False
+            while block := first.read(_BLOCK):
+                if block != second.read(_BLOCK):
+                    return False
+            return True
+    except FileNotFoundError:
+        return False
+
+
+def _touch(cached: bytes) -> bool:
+    """Let a file of the cache count as just used; false where it is gone."""
+    try:
+        os.utime(cached)
+    except FileNotFoundError:
+        return False
+    return True
