@@ -14,7 +14,9 @@ what it finds (see `imaginator.build.downloads`).
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -65,11 +67,10 @@ class _Entry(NamedTuple):
 
 
 def _entries(directory: Path) -> Iterator[_Entry]:
-    for place in directory.iterdir():
+    for place in filter(Path.is_dir, directory.iterdir()):
         with os.scandir(place) as files:
             for file in files:
-                try:
+                with contextlib.suppress(FileNotFoundError):
                     status = file.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                yield _Entry(status.st_mtime_ns, file.path, max(status.st_size, SMALLEST))
+                    if stat.S_ISREG(status.st_mode):
+                        yield _Entry(status.st_mtime_ns, file.path, max(status.st_size, SMALLEST))

@@ -22,6 +22,7 @@ def test_defaults(tmp_path: Path) -> None:
 
     assert (6975, 3600.0, 100 << 20) == (options["port"], options["image-rebuild-interval"], options["log-quota"])
     assert Path("/var/log/imaginator/builds") == options["build-log-dir"]
+    assert 5 << 30 == options["package-cache-size"]
     assert options["variables-file"] is None
 
 

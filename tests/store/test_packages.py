@@ -67,6 +67,21 @@ async def test_several_trim_at_once(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_does_not_belong_there_stays(tmp_path: Path) -> None:
+    """A file among the packager types and a directory among packages stop nothing."""
+    async with running_store(tmp_path) as parts:
+        packages = Packages(tmp_path / "packages", SMALLEST, parts.workers)
+        place = packages.place("deb")
+        (tmp_path / "packages" / "stray").touch()
+        (place / "directory").mkdir()
+        for number in range(3):
+            fill(place, str(number), number)
+        await packages.trim()
+
+    assert ["2", "directory"] == names(tmp_path / "packages")
+
+
+@pytest_twisted.ensureDeferred
 async def test_without_a_limit_there_is_no_cache(tmp_path: Path) -> None:
     """What an earlier daemon kept goes."""
     async with running_store(tmp_path) as parts:
