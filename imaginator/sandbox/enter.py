@@ -222,11 +222,11 @@ def _change_root(entry: Entry) -> None:
     if entry.mounts:
         for source, target, writable in entry.binds:
             _bind(source, target.lstrip(b"/"), writable)
-        if _is_directory(b"proc"):
+        if is_real_directory(b"proc"):
             mount(b"proc", b"proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        if _is_directory(b"sys"):
+        if is_real_directory(b"sys"):
             mount(b"sysfs", b"sys", b"sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
-    if _is_directory(b"dev"):
+    if is_real_directory(b"dev"):
         _mount_devices()
     pivot_root_here()
 
@@ -249,7 +249,7 @@ def _throw_away(tree: bytes) -> bytes:
     return os.path.join(scratch, b"tree")
 
 
-def _is_directory(path: bytes) -> bool:
+def is_real_directory(path: bytes) -> bool:
     """Whether a mount point is there, and not a link that would lead the mount elsewhere."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from imaginator.sandbox.beneath import Root, read_all, remove_path, write_all
 from imaginator.sandbox.collecting import Collection
 from imaginator.sandbox.copying import NotCopyable, append_tree, copy_flat, copy_tree
-from imaginator.sandbox.enter import Entry, launch
+from imaginator.sandbox.enter import Entry, is_real_directory, launch
 from imaginator.sandbox.finishing import Upper, copy_metadata
 from imaginator.sandbox.frames import PART, Decoder, encode
 from imaginator.sandbox.offering import Offer
@@ -191,7 +191,7 @@ class Holder:
     def offer_packages(self, target: bytes, cache: bytes, offer_in: bytes) -> tuple[bytes, int] | None:
         """Offer what a cache holds to commands that see the directory, which is returned, at ``target``."""
         with self._root.place(target) as place:
-            if place is None or not _is_directory(place):
+            if place is None or not is_real_directory(place):
                 return None
         self._offer = Offer(self._directory, cache)
         return self._offer.directory, self._offer.open(offer_in)
@@ -275,14 +275,6 @@ class Holder:
 def _escaped(path: bytes) -> bytes:
     """A path as overlayfs' options want it."""
     return path.replace(b"\\", b"\\\\").replace(b":", b"\\:").replace(b",", b"\\,")
-
-
-def _is_directory(path: bytes) -> bool:
-    """Whether a directory lies there, and not a link to one."""
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _with_parents(path: bytes) -> list[bytes]:

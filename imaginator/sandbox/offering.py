@@ -20,7 +20,8 @@ import os
 import stat
 from collections.abc import Iterator
 
-from imaginator.sandbox.beneath import copy_content
+from imaginator.sandbox.beneath import remove_path
+from imaginator.sandbox.contents import copy_content
 from imaginator.sandbox.syscalls import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
 
 SMALLEST = 1 << 16
@@ -65,7 +66,8 @@ class Offer:
         """Unmount, and copy what is new into the cache: how many files, and how many of the cache were used.
 
         At most ``room`` bytes are copied. A file whose name the cache has with other content takes its place: the
-        packager had been offered that and found it wanting.
+        packager had been offered that and found it wanting. All of the offer is removed here, since the daemon would
+        have to remove as many links as the cache has files.
         """
         unmount(self.directory, MNT_DETACH)
         kept = used = 0
@@ -77,6 +79,7 @@ class Offer:
                 room -= size
                 kept += 1
                 self._take(name, cached)
+        remove_path(self._place)
         return kept, used
 
     def _downloads(self, suffix: bytes) -> Iterator[tuple[bytes, int]]:

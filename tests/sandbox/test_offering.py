@@ -76,7 +76,7 @@ async def test_a_command_sees_the_cache_and_adds_to_it(workspace: Workspace, cac
         _, later = await run(sandbox, f"ls {TARGET.decode()}", binds=binds)
         _, without = await run(sandbox, f"ls {TARGET.decode()}")
         counts = await sandbox.tree.keep_packages(".deb", ROOM)
-        paths = await sandbox.tree.paths()
+        paths = await sandbox.tree.changed_paths()
 
     assert (True, "one.deb") == (ended.ok, said)
     assert ["new.deb", "one.deb", "other", "partial"] == later.split()
@@ -85,6 +85,7 @@ async def test_a_command_sees_the_cache_and_adds_to_it(workspace: Workspace, cac
     assert {"one.deb": "one.deb", "two.deb": "two.deb", "new.deb": "new\n"} == content(cache)
     assert {"new.deb", "one.deb"} == used(cache)
     assert [] == [path for path in paths if path.startswith(TARGET + b"/")]
+    assert not (workspace.directory / "packages").exists()
 
 
 @pytest_twisted.ensureDeferred
