@@ -58,28 +58,30 @@ async def offered(downloads: Downloads | None, construction: Construction) -> As
     if downloads is None:
         yield ()
         return
-    stubs = await construction.tree.make_mount_points([downloads.target])
-    binds = await _open(downloads, construction)
+    stubs, binds = await _open(downloads, construction)
     yield binds
     if binds:
         await _keep(downloads, construction)
     await construction.tree.remove_mount_points(stubs)
 
 
-async def _open(downloads: Downloads, construction: Construction) -> tuple[Bind, ...]:
+async def _open(downloads: Downloads, construction: Construction) -> tuple[list[bytes], tuple[Bind, ...]]:
+    """The mount points that were made, and what is to be mounted; nothing where the cache cannot be used."""
     target = downloads.target
+    stubs: list[bytes] = []
     try:
         place = downloads.packages.place(downloads.packager_type)
+        stubs = await construction.tree.make_mount_points([target])
         found = await construction.tree.offer_packages(target, place, downloads.definition.offer_in)
     except (BuildFailed, OSError) as error:
         construction.monitor.note(f"package cache: not used: {error}")
-        return ()
+        return stubs, ()
     if found is None:
         construction.monitor.note(f"package cache: not used: {os.fsdecode(target)} is no directory of the image")
-        return ()
+        return stubs, ()
     directory, count = found
     construction.monitor.note(f"package cache: {count} files offered")
-    return (Bind(directory, target, writable=True),)
+    return stubs, (Bind(directory, target, writable=True),)
 
 
 async def _keep(downloads: Downloads, construction: Construction) -> None:
