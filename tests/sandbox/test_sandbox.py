@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import ensureDeferred, gatherResults
 
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.limits import Limits, available
@@ -313,3 +314,15 @@ async def test_the_source_is_never_written(workspace: Workspace) -> None:
         await run(sandbox, "echo x >> /etc/passwd; rm -rf /usr; chmod 700 /bin; touch /root/x")
 
     assert before == walk(workspace.lowers[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_commands_that_end_together(workspace: Workspace) -> None:
+    """The holder survives however many of its commands end while it hears of another one's end."""
+    async with opened(workspace) as sandbox:
+        for _ in range(10):
+            ended = await gatherResults([ensureDeferred(run(sandbox, "true")) for _ in range(12)])
+            assert all(end.ok for end, _ in ended)
+        changes = await sandbox.tree.scan()
+
+    assert [b"/"] == [change.path for change in changes]
