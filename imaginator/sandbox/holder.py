@@ -39,6 +39,7 @@ from imaginator.sandbox.syscalls import (
     unmount,
     unshare,
 )
+from imaginator.sandbox.verifying import digests, providers, survey
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:
@@ -226,10 +227,6 @@ class Holder:
         """What the upper says."""
         return scan(self._upper, self._merged)
 
-    def survey(self) -> Iterator[Any]:
-        """The whole merged tree."""
-        return scan(self._merged, self._merged)
-
     def lookup(self, paths: list[bytes]) -> Iterator[Any]:
         """Paths as the merged tree has them."""
         return lookup(paths, self._root)
@@ -238,6 +235,18 @@ class Holder:
         """Hash files and store their content."""
         scratch = os.path.join(self._directory, b"new")
         return Collection(self._upper, self._merged, objects, scratch).collect(paths)
+
+    def survey(self) -> Iterator[Any]:
+        """Every path of the tree."""
+        return survey(self._merged)
+
+    def digests(self, paths: list[bytes], folder: bytes) -> Iterator[Any]:
+        """The digests of files below a directory of the host; of the tree where that is empty."""
+        return digests(paths, folder or self._merged)
+
+    def providers(self, paths: list[bytes]) -> list[int]:
+        """The place of the lower that shows each path."""
+        return providers(paths, self._lowers)
 
     def finish(self, touches: tuple[Any, ...]) -> int:
         """Unmount the overlay and make the upper equal to the image; the bytes that it takes."""

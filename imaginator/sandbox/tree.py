@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imaginator.model.changes import Change, Content, Touches
 from imaginator.model.tree import Inode, Kind
@@ -16,6 +16,15 @@ from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.frames import PART
 
 _KINDS = {kind.value: kind for kind in Kind}
+
+
+class Digest(NamedTuple):
+    """A file's SHA-512 and size in bytes; where it cannot be read, no digest, and ``problem`` says why."""
+
+    path: bytes
+    digest: bytes
+    size: int
+    problem: str = ""
 
 
 class Tree:
@@ -95,10 +104,6 @@ class Tree:
         """What the upper says; of a plain tree, everything. Parents come first."""
         return await self._channel.parts("scan", convert=_change)
 
-    async def survey(self) -> list[Change]:
-        """Every path of the merged tree, as if all of it were new."""
-        return await self._channel.parts("survey", convert=_change)
-
     async def lookup(self, paths: Iterable[bytes]) -> list[Change]:
         """Paths as the merged tree has them."""
         return await self._channel.parts("lookup", list(paths), convert=_change)
@@ -108,6 +113,21 @@ class Tree:
         names = iter(paths)
         arguments = (list(paths), os.fsencode(objects))
         return await self._channel.parts("collect", *arguments, convert=lambda found: Content(next(names), *found))
+
+    async def survey(self) -> list[Change]:
+        """Every path of the tree, parents first; all but directories have a number, equal for the names of one file."""
+        return await self._channel.parts("survey", convert=_change)
+
+    async def digests(self, paths: Sequence[bytes], folder: Path | None = None) -> list[Digest]:
+        """The digests of files of the tree, or of a directory of the host; in no order."""
+        return await self._channel.parts(
+            "digests", list(paths), os.fsencode(folder) if folder else b"", convert=Digest._make
+        )
+
+    async def providers(self, paths: Sequence[bytes]) -> list[int]:
+        """Which of the workspace's lowers, topmost first, shows or hides each path; -1 where none names it."""
+        places: list[int] = await self._channel.ask("providers", list(paths))
+        return places
 
     async def finish(self, touches: Touches) -> int:
         """Take the overlay away and make the upper equal to its image; the bytes that it takes on the disk.

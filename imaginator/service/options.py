@@ -122,6 +122,10 @@ class Options(usage.Options):
         ["flags-directory", None, "/etc/imaginator", f"where {' and '.join(FILES)} lie; the command line wins"],
     ]
 
+    optFlags = [  # noqa: N815 - Twisted's name; a flags file cannot switch these on
+        ["verify-store", None, "check every object and layer of the state directory, repair what can be, and exit"],
+    ]
+
     def __init__(self) -> None:
         super().__init__()
         self.dropped: list[str] = []

@@ -12,6 +12,7 @@ from imaginator.service.assembly import Assembly
 from imaginator.service.checks import check_host
 from imaginator.service.daemon import Daemon
 from imaginator.service.options import Options
+from imaginator.service.verify import verify_store
 
 __all__ = ["Options", "makeService"]
 
@@ -19,13 +20,18 @@ _log = Logger()
 
 
 def makeService(options: Options, reactor: Any = None) -> Daemon:  # noqa: N802 - Twisted's name
-    """The daemon that the flags describe; exits with one sentence where this host cannot run it."""
+    """The daemon that the flags describe; exits with one sentence where this host cannot run it.
+
+    With ``--verify-store`` it checks the store instead, and exits when that is done.
+    """
     if reactor is None:
         from twisted.internet import reactor
     for flag in options.dropped:
         _log.warn("flag {flag}: it has no effect any more", flag=flag)
     try:
         check_host(options["image-server-hostname"])
+        if options["verify-store"]:
+            sys.exit(verify_store(options["state-dir"], reactor))
         return Assembly(options, reactor).daemon()
     except (ImaginatorError, OSError) as error:
         sys.exit(f"imaginator: {error}")

@@ -1,0 +1,113 @@
+"""``imaginator --verify-store``: checks and repairs the state directory while no daemon uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TextIO
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.python.failure import Failure
+
+from imaginator.model.errors import ConfigurationError, StoreCorrupt
+from imaginator.service.checks import check_sandbox, locked
+from imaginator.store.catalogue import Catalogue
+from imaginator.store.findings import Report
+from imaginator.store.images import NodeCache
+from imaginator.store.objects import Objects
+from imaginator.store.verification import Verification
+from imaginator.store.workbench import Workbench
+from imaginator.store.workers import Workers
+
+WORKERS = 2
+BETWEEN_PROGRESS = 2.0
+"""Seconds."""
+
+
+def verify_store(state: Path, reactor: Any) -> int:
+    """Check the store below ``state``, telling of it on standard output; 1 where something is left damaged, else 0.
+
+    Runs the reactor. Raises `ImaginatorError` where there is no store, a daemon uses it, or it cannot be looked at.
+    """
+    if not (state / "catalogue.sqlite").is_file():
+        raise ConfigurationError(str(state), "there is no store: expected a state directory with catalogue.sqlite")
+    report = Report(lambda line: print(line, flush=True), Progress(sys.stderr))
+    with locked(state / "lock"):
+        _completed(reactor, lambda: _verify(state, reactor, report))
+    print(report.summary(), flush=True)
+    return 1 if report.damaged else 0
+
+
+async def _verify(state: Path, reactor: Any, report: Report) -> None:
+    scratch = state / "builds" / f"verify-{secrets.token_hex(6)}"
+    scratch.mkdir(mode=0o700, parents=True)
+    catalogue, workers = Catalogue(state / "catalogue.sqlite", reactor), Workers(WORKERS, reactor)
+    try:
+        catalogue.startService()
+        workers.startService()
+        await check_sandbox(reactor, scratch)
+        bench = Workbench(state, scratch, catalogue, workers, reactor, report)
+        await Verification(bench, Objects(state / "objects"), NodeCache(catalogue)).run()
+    finally:
+        for service in (catalogue, workers):
+            if service.running:
+                service.stopService()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _completed(reactor: Any, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+    """Run the reactor until ``work`` has ended; a signal that stops the reactor cancels the work, and waits for it."""
+    outcome: list[Any] = []
+
+    def begin() -> None:
+        running = Deferred.fromCoroutine(work())
+        ended: Deferred[None] = Deferred()
+
+        def interrupt() -> Deferred[None]:
+            running.cancel()
+            return ended
+
+        reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+        running.addBoth(outcome.append)
+        running.addCallback(lambda _: ended.callback(None))
+        running.addCallback(lambda _: _stop(reactor))
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    _raise(outcome[0])
+
+
+def _stop(reactor: Any) -> None:
+    with contextlib.suppress(ReactorNotRunning):  # a signal was faster
+        reactor.stop()
+
+
+def _raise(outcome: Any) -> None:
+    if not isinstance(outcome, Failure):
+        return
+    if outcome.check(CancelledError):
+        raise StoreCorrupt("interrupted: not everything was looked at")
+    if outcome.check(sqlite3.DatabaseError):
+        raise StoreCorrupt(f"catalogue.sqlite: {outcome.value}")
+    outcome.raiseException()
+
+
+class Progress:
+    """Tells on a terminal, every few seconds, how far the check has come."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._told = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Note how far it is; say so where the last word was long ago."""
+        if self._stream.isatty() and time.monotonic() - self._told > BETWEEN_PROGRESS:
+            self._told = time.monotonic()
+            print(f"{what} {done} of {total}", file=self._stream, flush=True)
