@@ -102,12 +102,13 @@ def _raise(outcome: Any) -> None:
 class Progress:
     """Tells on a terminal, every few seconds, how far the check has come."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, seconds: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
-        self._told = time.monotonic()
+        self._seconds = seconds
+        self._told = seconds()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Note how far it is; say so where the last word was long ago."""
-        if self._stream.isatty() and time.monotonic() - self._told > BETWEEN_PROGRESS:
-            self._told = time.monotonic()
+        if self._stream.isatty() and self._seconds() - self._told >= BETWEEN_PROGRESS:
+            self._told = self._seconds()
             print(f"{what} {done} of {total}", file=self._stream, flush=True)

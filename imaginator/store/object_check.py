@@ -87,18 +87,22 @@ class ObjectCheck:
             self._bench.report.add(Outcome.DAMAGED, f"the layers of image {stored.name} cannot be read: {error}")
 
     async def _restore_one(self, tree: Tree, found: Digest, image: str) -> None:
-        loss = self.lost.pop(found.digest)
+        loss = self.lost[found.digest]
         if loss.file:
             self._bench.set_aside(self._objects.path(found.digest))
-        await tree.collect([found.path], self._objects.directory)
-        source = f"{os.fsdecode(found.path)!r} of image {image}"
-        self._tell(Outcome.REPAIRED, found.digest, f"({loss.why}) was restored from {source}")
+            self.lost[found.digest] = Loss(loss.why, file=False)
+        [content] = await tree.collect([found.path], self._objects.directory)
+        if content.digest == found.digest:
+            del self.lost[found.digest]
+            source = f"{os.fsdecode(found.path)!r} of image {image}"
+            self._tell(Outcome.REPAIRED, found.digest, f"({loss.why}) was restored from {source}")
 
     def _tell_losses(self) -> None:
         for digest, loss in self.lost.items():
-            if loss.why == OTHER_CONTENT:
+            wrong = loss.file and loss.why == OTHER_CONTENT
+            if wrong:
                 self._bench.set_aside(self._objects.path(digest))
-            removed = "; the file was removed" if loss.why == OTHER_CONTENT else ""
+            removed = "; the file was removed" if wrong else ""
             self._tell(Outcome.DAMAGED, digest, f"is lost: {loss.why}, and no layer has it{removed}")
         for stored in self._inventory.images:
             if lost := self._wanted(stored):

@@ -106,8 +106,8 @@ class Verification:
             breaks = await self._bench.workers.run(inventory.breaks, stored.image) if stored.image else []
             for path, node in breaks:
                 why = "damaged" if node in spoilt else "missing"
-                sentence = f"{_directory(path, stored)} is lost: node {node.hex()} is {why}, and its layers differ"
-                self._report.add(Outcome.DAMAGED, sentence)
+                lost = f"is lost: node {node.hex()} is {why} and cannot be made from the image's layers"
+                self._report.add(Outcome.DAMAGED, f"{_directory(path, stored)} {lost}")
         await self._bench.catalogue.write(lambda connection: delete_nodes(connection, useless))
 
     def _remove_leftovers(self, images: Sequence[Stored]) -> None:

@@ -61,3 +61,13 @@ def test_help_lists_every_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert ended.value.code in (0, None)
     shown = capsys.readouterr().out
     assert not [flag.name for flag in FLAGS if f"--{flag.name}=" not in shown]
+
+
+def test_verification_is_asked_for_on_the_command_line_alone(tmp_path: Path) -> None:
+    """A flags file that names it is refused, whatever its value."""
+    assert not parsed(tmp_path)["verify-store"]
+    assert parsed(tmp_path, "--verify-store")["verify-store"]
+
+    (tmp_path / "flags.default").write_text("verify-store=on\n")
+    with pytest.raises(SystemExit, match="there is no flag verify-store"):
+        parsed(tmp_path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,18 @@ async def test_a_whole_store(tmp_path: Path) -> None:
         assert not house.report.damaged
 
 
-@pytest.mark.parametrize("damage", [flip, lambda path: os.truncate(path, 2), Path.unlink], ids=["flip", "cut", "gone"])
+def cut(path: Path) -> None:
+    """Keep two bytes of a file."""
+    os.truncate(path, 2)
+
+
+def make_unreadable(path: Path) -> None:
+    """Put a directory where a file was, which cannot be read even by root."""
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink, make_unreadable])
 @pytest_twisted.ensureDeferred
 async def test_an_object_comes_back_from_a_layer(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """Whatever happened to it, and although the image's layers are two."""
@@ -129,7 +141,7 @@ async def test_an_object_comes_back_from_a_layer(tmp_path: Path, damage: Callabl
         assert await house.is_whole()
 
 
-@pytest.mark.parametrize("damage", [flip, Path.unlink], ids=["flip", "gone"])
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
 @pytest_twisted.ensureDeferred
 async def test_a_lost_object(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """Where the layer's file is damaged too, the object is lost, the images are named, and no wrong file stays."""
@@ -162,6 +174,51 @@ async def test_a_damaged_object_of_no_image(tmp_path: Path) -> None:
         assert not damaged.exists()
         assert whole.exists()
         assert await house.is_whole()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_read_is_not_removed(tmp_path: Path) -> None:
+    """It is no proof of damage: an object stays as it is, needed or not, and is told each time."""
+    async with opened(tmp_path) as house:
+        needed = await house.object(house.child, b"/usr/copied")
+        useless = house.parts.objects.path(house.parts.put(b"useless").object)
+        for path in (needed, useless):
+            make_unreadable(path)
+        flip(await house.tree(house.base) / "usr/copied")
+        lines = await house.verify()
+
+        assert any("is needed by no image and cannot be read: not a regular file" in line for line in lines)
+        assert any("is lost: not a regular file, and no layer has it" in line for line in lines)
+        assert needed.is_dir()
+        assert useless.is_dir()
+        assert house.report.damaged
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_damaged_catalogue(tmp_path: Path) -> None:
+    """Nothing else is looked at, and nothing is removed for not being named in it."""
+    async with opened(tmp_path) as house:
+        with closing(sqlite3.connect(tmp_path / "catalogue.sqlite")) as connection, connection:
+            connection.execute("INSERT INTO layers VALUES (99, 0, 'no layer')")
+        (tmp_path / "layers/unnamed/tree").mkdir(parents=True)
+        lines = await house.verify()
+
+        assert ["damaged: catalogue.sqlite: a row of layers refers to nothing; nothing else was looked at"] == lines
+        assert (tmp_path / "layers/unnamed").exists()
+        assert house.report.damaged
+
+
+@pytest_twisted.ensureDeferred
+async def test_layers_that_cannot_be_mounted(tmp_path: Path) -> None:
+    """They are told and stay, since the reason may be another than damage."""
+    async with opened(tmp_path) as house:
+        below, above = await house.layer(house.base), await house.layer(house.child)
+        change = "UPDATE layers SET layer = ? WHERE layer = ?"  # overlayfs refuses one directory twice
+        await house.parts.catalogue.write(lambda connection: connection.execute(change, (below, above)))
+        lines = await house.verify()
+
+        assert lines[0].startswith(f"damaged: the layers of image {house.child.name} cannot be looked at: mount")
+        assert (tmp_path / "layers" / below).exists()
 
 
 def _set_attribute(tree: Path) -> None:
