@@ -109,9 +109,9 @@ class EmbeddedStore(ImageStore):
         """A reader of nodes for worker threads; all threads share its memory."""
         return self._nodes
 
-    def object_path(self, digest: bytes) -> Path:
-        """The file that holds an object."""
-        return self._objects.path(digest)
+    def open_object(self, digest: bytes) -> int:
+        """A descriptor to read an object with, which the caller closes; for worker threads. Raises ``OSError``."""
+        return self._objects.open(digest)
 
     @property
     def objects(self) -> Path:

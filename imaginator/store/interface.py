@@ -70,8 +70,8 @@ class ImageStore(Protocol):
     def nodes(self) -> NodeReader:
         """A reader of nodes for worker threads (each thread may share it)."""
 
-    def object_path(self, digest: bytes) -> Path:
-        """The file that holds an object which this store keeps locally."""
+    def open_object(self, digest: bytes) -> int:
+        """A descriptor to read an object with, which the caller closes; for worker threads. Raises ``OSError``."""
 
     @property
     def objects(self) -> Path:

@@ -163,7 +163,10 @@ class House(NamedTuple):
     def content(self, image: Image, path: bytes) -> bytes:
         """A file of an image."""
         inode = self.tree(image)[path]
-        return self.store.object_path(inode.object).read_bytes() if inode.object else b""
+        if not inode.object:
+            return b""
+        with os.fdopen(self.store.open_object(inode.object), "rb") as file:
+            return file.read()
 
 
 async def never(_entries: Entries, _place: Path) -> tuple[Path, int]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -140,9 +141,9 @@ class FakeStore(ImageStore):
         """A reader of `tree`."""
         return self.tree.__getitem__
 
-    def object_path(self, digest: bytes) -> Path:
+    def open_object(self, digest: bytes) -> int:
         """A file of `directory`."""
-        return self.directory / digest.hex()
+        return os.open(self.directory / digest.hex(), os.O_RDONLY)
 
     @property
     def objects(self) -> Path:

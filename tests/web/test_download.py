@@ -30,7 +30,7 @@ def small_store(directory: Path) -> FakeStore:
     """A store with one image, of a directory with one file."""
     store, digest = FakeStore(), hashlib.sha512(CONTENT).digest()
     store.directory = directory
-    store.object_path(digest).write_bytes(CONTENT)
+    (directory / digest.hex()).write_bytes(CONTENT)
     file = Entry(b"data", Inode(Kind.REGULAR, 0o644, size=len(CONTENT), object=digest))
     node = Node((file,))
     node_id, _ = encode_node(node)
