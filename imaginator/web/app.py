@@ -38,7 +38,7 @@ from imaginator.web.metrics import Numbers, exposition, stages_of
 from imaginator.web.overview import newest_first, stream_lines
 from imaginator.web.pages import Pages, plain_log
 from imaginator.web.queries import parse_query
-from imaginator.web.streaming import log_blocks, send, thread_blocks
+from imaginator.web.streaming import ThreadBlocks, log_blocks, send
 
 if TYPE_CHECKING:
     from imaginator.schedule.builder import Builder, LogView
@@ -201,7 +201,7 @@ class Web:
             "Content-Disposition": f'attachment; filename="{file_name}.tar"',
         }
         blocks = tar_blocks(image, self._store)
-        await send(request, thread_blocks(blocks, self._parts.workers), headers)
+        await send(request, ThreadBlocks(blocks, self._parts.workers), headers)
 
     @app.route("/healthz", methods=["GET"])
     async def health(self, request: Request) -> bytes:

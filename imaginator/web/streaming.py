@@ -1,7 +1,8 @@
 """Long answers in blocks, as fast as the client takes them: growing logs, and whatever worker threads produce.
 
-One block is in the hands of the transport at a time. When the client goes away, Klein cancels the handler, which
-waits either here for the client or in a source for its next block; nothing is left behind.
+One block is in the hands of the transport at a time; of what threads make, one more is ready. When the client goes
+away, Klein cancels the handler, which waits either here for the client or in a source for its next block; nothing is
+left behind.
 """
 
 from __future__ import annotations
@@ -97,15 +98,32 @@ def log_blocks(log: LogView, offset: int, follow: bool) -> Source:
     return next_block
 
 
-def thread_blocks(parts: Iterator[bytes], workers: Workers) -> Source:
-    """What an iterator makes in a worker thread, in blocks, each begun when the one before was sent."""
+class ThreadBlocks:
+    """What an iterator makes in a worker thread, as a `Source`: one block is made while the one before is sent."""
 
-    def gather() -> bytes:
-        block = bytearray()
-        for part in parts:
-            block += part
-            if len(block) >= BLOCK:
-                break
-        return bytes(block)
+    def __init__(self, parts: Iterator[bytes], workers: Workers) -> None:
+        self._parts = parts
+        self._workers = workers
+        self._ahead: Deferred[bytes | Exception] | None = None
 
-    return lambda: workers.run(gather)
+    async def __call__(self) -> bytes:
+        """The next block, empty at the end; raises what the iterator raises."""
+        block = await (self._ahead or self._workers.run(self._gather))
+        if isinstance(block, Exception):
+            raise block
+        self._ahead = self._workers.run(self._gather) if block else None
+        return block
+
+    def _gather(self) -> bytes | Exception:
+        """Small parts together; an error as a value, since nobody may be left to ask for it."""
+        found: list[bytes] = []
+        size = 0
+        try:
+            for part in self._parts:
+                found.append(part)
+                size += len(part)
+                if size >= BLOCK:
+                    break
+        except Exception as error:
+            return error
+        return found[0] if len(found) == 1 else b"".join(found)

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
+import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from imaginator.build.buildlog import BuildLog
@@ -18,7 +19,7 @@ from imaginator.schedule.builder import Builder
 from imaginator.store.workers import Workers
 from imaginator.web.app import Web, WebParts
 from imaginator.web.site import BoundedSite
-from imaginator.web.streaming import BLOCK, thread_blocks
+from imaginator.web.streaming import BLOCK, ThreadBlocks
 from tests.support.fake_builder import FakeBuilder, FakeLog
 from tests.support.raw_http import RawClient, served
 from tests.support.real_reactor import reactor
@@ -178,23 +179,40 @@ async def test_an_answer_that_breaks_is_not_taken_for_whole(clean_reactor: list[
 class Direct:
     """Workers without threads."""
 
-    async def run(self, function: Callable[[], bytes]) -> bytes:
+    def run(self, function: Callable[[], bytes]) -> Deferred[bytes]:
         """Call now."""
-        return function()
+        return succeed(function())
 
 
 @pytest_twisted.ensureDeferred
-async def test_blocks_are_made_one_at_a_time() -> None:
-    """Small parts are sent together; no part is made before it is asked for; the end is an empty block."""
+async def test_one_block_is_made_ahead() -> None:
+    """Small parts are sent together; no more is made than what comes next; the end is an empty block."""
     made = []
 
     def parts() -> Iterator[bytes]:
-        for part in (b"1", b"2" * BLOCK, b"3"):
+        for part in (b"1", b"2" * BLOCK, b"3" * BLOCK, b"4"):
             made.append(part[:1])
             yield part
 
-    source = thread_blocks(parts(), cast(Workers, Direct()))
+    source = ThreadBlocks(parts(), cast(Workers, Direct()))
 
+    assert [] == made
     assert b"1" + b"2" * BLOCK == await source()
-    assert [b"1", b"2"] == made
-    assert [b"3", b"", b""] == [await source(), await source(), await source()]
+    assert [b"1", b"2", b"3"] == made
+    assert [b"3" * BLOCK, b"4", b"", b""] == [await source(), await source(), await source(), await source()]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_error_comes_after_the_blocks_before_it() -> None:
+    """What broke the block that is made ahead is told to whoever asks for that block, and to nobody else."""
+
+    def parts() -> Iterator[bytes]:
+        yield b"1" * BLOCK
+        raise OSError("the disk is gone")
+
+    source = ThreadBlocks(parts(), cast(Workers, Direct()))
+
+    assert b"1" * BLOCK == await source()
+    with pytest.raises(OSError, match="the disk is gone"):
+        await source()
+    assert b"1" * BLOCK == await ThreadBlocks(parts(), cast(Workers, Direct()))()
