@@ -5,8 +5,10 @@ Both are made under a temporary name beside the wanted one, and get their name w
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -20,77 +22,125 @@ import click
 _ATTRIBUTE = "SCHILY.xattr."
 """The PAX header prefix of extended attributes, as GNU tar and libarchive write them."""
 
+_SPECIAL = {tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO}
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_BLOCK = 1 << 18
+
 
 def save(archive: BufferedIOBase, path: Path) -> None:
     """Write an archive to ``path``."""
     with _partial(path.parent, path.name) as folder:
         fresh = folder / "archive"
         with fresh.open("wb") as file:
-            shutil.copyfileobj(archive, file)
+            shutil.copyfileobj(archive, file, _BLOCK)
         fresh.replace(path)
 
 
 def unpack(archive: BufferedIOBase, directory: Path) -> None:
-    """Unpack an archive as ``directory``, which must be missing or empty: owners, modes, times, devices, attributes."""
+    """Unpack an archive as ``directory``, which must be missing or empty.
+
+    Everything is as it was built: owners, modes, times to the nanosecond, links, devices, extended attributes, holes.
+    """
     if os.geteuid() != 0:
         raise click.ClickException("unpacking an image needs root, which may give files their owners; or save FILE.tar")
     if directory.exists() and any(directory.iterdir()):
         raise click.ClickException(f"{directory}: expected an empty directory or none")
+    if directory.is_mount():
+        raise click.ClickException(f"{directory} is a mount point; unpack into a directory in it")
     with _partial(directory.parent, directory.name) as folder:
-        root = folder / "root"
-        root.mkdir()
-        _unpack_into(root, archive)
-        root.replace(directory)
+        tree = _Tree(folder / "root")
+        # Forward only: the archive comes from a connection.
+        with tarfile.open(fileobj=archive, mode="r|", bufsize=_BLOCK, errors="surrogateescape") as members:
+            for member in members:
+                tree.add(member, members)
+            _check_end(members)
+        tree.settle()
+        tree.root.replace(directory)
 
 
 @contextmanager
 def _partial(parent: Path, name: str) -> Iterator[Path]:
     """A private folder in ``parent`` that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    if not parent.is_dir():
+        raise click.ClickException(f"{parent}: no such directory")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise click.ClickException(f"{parent / name}: {os.strerror(error.errno)}") from error
+        raise
 
 
-def _unpack_into(root: Path, archive: BufferedIOBase) -> None:
-    directories: list[tarfile.TarInfo] = []
-    # Forward only: the archive comes from a connection.
-    with tarfile.open(fileobj=archive, mode="r|", errors="surrogateescape") as members:
-        # Everything is kept as it is: the image is to be what was built, set-id bits and devices included.
-        members.extraction_filter = lambda member, _path: member
-        for member in members:
-            _check_inside(root, member.name)
-            # A directory's are set when it is full; another name of a file must not disturb what the first one set.
-            set_now = not (member.isdir() or member.islnk())
-            members.extract(member, root, set_attrs=set_now, numeric_owner=True)
-            if member.isdir():
-                directories.append(member)
-            else:
-                _finish(_path(root, member), member)
-    for member in reversed(directories):
-        path = _path(root, member)
-        os.chown(path, member.uid, member.gid)
-        path.chmod(member.mode)
-        _finish(path, member)
+def _check_end(members: tarfile.TarFile) -> None:
+    """Read on to the end: two units of zeros say that an archive is whole, one of which has been read."""
+    assert members.fileobj is not None
+    rest = members.fileobj.read(tarfile.BLOCKSIZE)
+    if rest != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("unexpected end of data")
+    while members.fileobj.read(_BLOCK):
+        pass
 
 
-def _path(root: Path, member: tarfile.TarInfo) -> Path:
-    return root / member.name
+class _Tree:
+    """A new directory ``root`` that is filled from an archive; nothing in it is written twice, or through a link."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._directories: dict[str, tarfile.TarInfo | None] = {".": None}
+        root.mkdir()
+
+    def add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+        """Make the next member of ``archive``; directories come before what is in them."""
+        name = os.path.normpath(member.name)
+        if member.isdir() and name == ".":
+            self._directories[name] = member
+            return
+        path = self._place(member.name)
+        if os.path.lexists(path):
+            raise click.ClickException(f"the archive has two members called {member.name!r}")
+        if member.islnk():
+            os.link(self._place(member.linkname), path, follow_symlinks=False)
+        elif member.isdir():
+            path.mkdir(0o700)
+            self._directories[name] = member
+        else:
+            _make(path, member, archive)
+            _finish(path, member)
+
+    def settle(self) -> None:
+        """Set what is a directory's own when it is full: a default access control list would be handed down."""
+        for name, member in reversed(self._directories.items()):
+            if member is not None:
+                _finish(self.root / name, member)
+
+    def _place(self, name: str) -> Path:
+        """Where a member lies: in a directory that the archive has told of."""
+        parent, base = os.path.split(name.removeprefix("./"))
+        if (parent or ".") not in self._directories or base in ("", ".", ".."):
+            raise click.ClickException(f"the archive's {name!r} lies outside of the image")
+        return self.root / parent / base
 
 
-def _check_inside(root: Path, name: str) -> None:
-    """Refuse a member that would be written through a link, or upwards."""
-    parent = (root / name).parent.resolve() if name not in (".", "") else root.resolve()
-    if ".." in Path(name).parts or name.startswith("/") or not parent.is_relative_to(root.resolve()):
-        raise click.ClickException(f"the archive's {name!r} lies outside of the image")
+def _make(path: Path, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+    if member.isreg():
+        archive.makefile(member, path)
+    elif member.issym():
+        path.symlink_to(member.linkname)
+    elif member.type in _SPECIAL:
+        os.mknod(path, _SPECIAL[member.type] | 0o600, os.makedev(member.devmajor, member.devminor))
+    else:
+        raise click.ClickException(f"the archive's {member.name!r} is of an unknown type")
 
 
 def _finish(path: Path, member: tarfile.TarInfo) -> None:
-    """Set what tarfile leaves out: extended attributes, and times to the nanosecond, of links as well."""
-    if member.islnk():
-        return
+    os.chown(path, member.uid, member.gid, follow_symlinks=False)
     for header, value in member.pax_headers.items():
         if header.startswith(_ATTRIBUTE):
-            name = header.removeprefix(_ATTRIBUTE)
+            name = header.removeprefix(_ATTRIBUTE).replace("%3D", "=").replace("%25", "%")
             os.setxattr(path, name, value.encode(errors="surrogateescape"), follow_symlinks=False)
+    if not member.issym():
+        path.chmod(member.mode)
     time = _nanoseconds(member)
     os.utime(path, ns=(time, time), follow_symlinks=False)
 
