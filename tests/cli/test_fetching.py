@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import stat
+import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -89,8 +91,13 @@ def test_empty_directory_is_filled(tmp_path: Path) -> None:
         [member("../escaped")],
         [member("/escaped")],
         [member("out", tarfile.SYMTYPE, linkname=".."), member("out/escaped")],
+        [member("d", tarfile.DIRTYPE), member("d/../../escaped")],
+        [member("escaped", tarfile.LNKTYPE, linkname="/etc/hostname")],
+        [member("out", tarfile.SYMTYPE, linkname=".."), member("escaped", tarfile.LNKTYPE, linkname="out/x")],
+        [member("..", tarfile.DIRTYPE)],
+        [member("missing/file")],
     ],
-    ids=["upwards", "absolute", "through a link"],
+    ids=["upwards", "absolute", "through a link", "there and back", "a link", "a link through a link", "up", "nowhere"],
 )
 def test_nothing_leaves_the_directory(tmp_path: Path, members: list[tarfile.TarInfo]) -> None:
     """An archive that would write elsewhere is refused, and nothing of it stays."""
@@ -115,6 +122,64 @@ def test_nothing_partial_stays(tmp_path: Path, take: object) -> None:
         take(Broken(data), tmp_path / "x.tar")  # type: ignore[operator]
 
     assert [] == list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_twice(tmp_path: Path) -> None:
+    """A file that comes after a link of the same name would be written wherever the link leads to."""
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    with pytest.raises(click.ClickException, match="two members called 'x'"):
+        unpack(archive(member("x", tarfile.SYMTYPE, linkname=str(outside)), member("x")), tmp_path / "root")
+
+    assert "untouched" == outside.read_text()
+    assert ["outside"] == os.listdir(tmp_path)
+
+
+UNIT = tarfile.BLOCKSIZE
+
+
+@pytest.mark.parametrize("size", [0, 100, UNIT, 3 * UNIT, 3 * UNIT + 100, 4 * UNIT, 8 * UNIT, 9 * UNIT - 1])
+def test_an_archive_that_ends_early_is_damaged(tmp_path: Path, size: int) -> None:
+    """Wherever it was cut, between two members or in the mark at its end, nothing stays of it."""
+    data = archive(member("a"), member("b")).getvalue()[: 8 * UNIT] + bytes(2 * UNIT)
+    unpack(io.BytesIO(data), tmp_path / "whole")
+    with pytest.raises(tarfile.ReadError):
+        unpack(io.BytesIO(data[:size]), tmp_path / "root")
+
+    assert ["whole"] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("take", [save, unpack])
+def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, take: Callable[[io.BytesIO, Path], None]) -> None:
+    """Nothing half-made takes the room that is left."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=True)
+    try:
+        with pytest.raises(click.ClickException) as caught:
+            take(archive(member("file"), content=bytes(100_000)), tmp_path / "x.tar")
+        left = os.listdir(tmp_path)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+    assert (f"{tmp_path}/x.tar: No space left on device", []) == (caught.value.message, left)
+
+
+def test_a_place_that_cannot_be_filled_is_refused_first(tmp_path: Path) -> None:
+    """A directory in a missing one, or a mount point, which nothing can be renamed to; the archive is not read."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    try:
+        with pytest.raises(click.ClickException, match="is a mount point"):
+            unpack(io.BytesIO(), tmp_path)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    for take in (save, unpack):
+        with pytest.raises(click.ClickException, match="/missing: no such directory"):
+            take(io.BytesIO(), tmp_path / "missing" / "x")
+
+
+def test_an_unknown_type_is_refused(tmp_path: Path) -> None:
+    """What is neither file, directory, link, device nor fifo would be lost."""
+    with pytest.raises(click.ClickException, match="'x' is of an unknown type"):
+        unpack(archive(member("x", b"Z")), tmp_path / "root")
 
 
 @pytest_twisted.ensureDeferred
