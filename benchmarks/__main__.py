@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import bootstrap_overhead, one_file_build, reactor_tick_gap
+from benchmarks import bootstrap_overhead, export, one_file_build, reactor_tick_gap
 from benchmarks.figure import Figure
 
 FIGURES: dict[str, Callable[[Path], Figure]] = {
     "one-file-build": one_file_build.measure,
     "bootstrap-overhead": bootstrap_overhead.measure,
+    "export": export.measure,
     "reactor-tick-gap": reactor_tick_gap.measure,
 }
 MEMORY = Path("/dev/shm")
