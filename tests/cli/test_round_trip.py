@@ -38,7 +38,7 @@ def unpack_with_tar(data: bytes, directory: Path) -> None:
     """As an operator would; the warning is of times before 1970."""
     directory.mkdir()
     flags = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--warning=no-timestamp"]
-    argv = ["tar", "-C", directory, *flags, "-xpf", "-"]
+    argv = ["tar", "-C", str(directory), *flags, "-xpf", "-"]
     subprocess.run(argv, input=data, check=True)
 
 
