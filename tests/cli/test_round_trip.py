@@ -35,9 +35,15 @@ def unpack_ourselves(data: bytes, directory: Path) -> None:
 
 
 def unpack_with_tar(data: bytes, directory: Path) -> None:
-    """As an operator would; the warning is of times before 1970."""
+    """As an operator would; its warnings are of times before 1970 and names that are not UTF-8."""
     directory.mkdir()
-    flags = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--warning=no-timestamp"]
+    flags = [
+        "--numeric-owner",
+        "--xattrs",
+        "--xattrs-include=*",
+        "--warning=no-timestamp",
+        "--warning=no-unknown-keyword",
+    ]
     argv = ["tar", "-C", str(directory), *flags, "-xpf", "-"]
     subprocess.run(argv, input=data, check=True)
 
