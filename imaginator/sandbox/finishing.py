@@ -189,13 +189,21 @@ def copy_metadata(source: bytes, target: bytes) -> None:
     """Owner, attributes, mode and times, in the order in which none undoes another."""
     status = os.lstat(source)
     os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
-    for name in os.listxattr(source, follow_symlinks=False):
-        if not name.startswith(OVERLAY_ATTRIBUTES):
-            value = os.getxattr(source, name, follow_symlinks=False)
-            os.setxattr(target, name, value, follow_symlinks=False)
+    names = [name for name in os.listxattr(source, follow_symlinks=False) if not name.startswith(OVERLAY_ATTRIBUTES)]
+    set_attributes(target, [(name, os.getxattr(source, name, follow_symlinks=False)) for name in names])
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(target, stat.S_IMODE(status.st_mode))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+
+def set_attributes(target: bytes, attributes: Sequence[tuple[str | bytes, bytes]]) -> None:
+    """Let a new inode have these extended attributes and no other: a directory's default ACL is inherited (acl(5))."""
+    wanted = {os.fsencode(name) for name, _ in attributes}
+    for inherited in os.listxattr(target, follow_symlinks=False):
+        if os.fsencode(inherited) not in wanted and not inherited.startswith(OVERLAY_ATTRIBUTES):
+            os.removexattr(target, inherited, follow_symlinks=False)
+    for name, value in attributes:
+        os.setxattr(target, name, value, follow_symlinks=False)
 
 
 def _drop_attributes(path: bytes) -> None:

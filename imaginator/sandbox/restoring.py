@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from imaginator.sandbox.collecting import object_path
 from imaginator.sandbox.contents import copy_content
+from imaginator.sandbox.finishing import set_attributes
 from imaginator.sandbox.forks import side_by_side
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
@@ -99,8 +100,7 @@ def _set_metadata(target: bytes, inode: Inode) -> None:
     """Owner, attributes, mode and time, in the order in which none undoes another."""
     kind, mode, uid, gid, mtime = inode[:5]
     os.chown(target, uid, gid, follow_symlinks=False)
-    for name, value in inode[9]:
-        os.setxattr(target, name, value, follow_symlinks=False)
+    set_attributes(target, inode[9])
     if kind != "l":
         os.chmod(target, mode)
     os.utime(target, ns=(mtime, mtime), follow_symlinks=False)

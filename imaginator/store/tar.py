@@ -8,7 +8,7 @@ an aligned block of zeros in an object that the file system keeps with holes: wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from imaginator.model.errors import StoreCorrupt
 from imaginator.model.image import Image
@@ -27,7 +27,7 @@ Range = tuple[int, int]
 """Where a part of a file begins and ends."""
 
 
-def tar_blocks(image: Image, store: ImageStore) -> Iterator[bytes]:
+def tar_blocks(image: Image, store: ImageStore) -> Generator[bytes]:
     """The archive of ``image`` in blocks of bounded size, for a worker thread, since it reads.
 
     Computed files are empty files. Raises ``OSError`` where an object cannot be read, `StoreCorrupt` where it or a

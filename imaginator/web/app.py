@@ -201,7 +201,12 @@ class Web:
             "Content-Disposition": f'attachment; filename="{file_name}.tar"',
         }
         blocks = tar_blocks(image, self._store)
-        await send(request, ThreadBlocks(blocks, self._parts.workers), headers)
+        source = ThreadBlocks(blocks, self._parts.workers)
+        try:
+            await send(request, source, headers)
+        finally:
+            # Nobody waits for it: the client may be gone, and with it whoever asked.
+            source.close()
 
     @app.route("/healthz", methods=["GET"])
     async def health(self, request: Request) -> bytes:

@@ -7,7 +7,8 @@ left behind.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -99,12 +100,16 @@ def log_blocks(log: LogView, offset: int, follow: bool) -> Source:
 
 
 class ThreadBlocks:
-    """What an iterator makes in a worker thread, as a `Source`: one block is made while the one before is sent."""
+    """What a generator makes in a worker thread, as a `Source`: one block is made while the one before is sent.
 
-    def __init__(self, parts: Iterator[bytes], workers: Workers) -> None:
+    ``close`` ends the generator, which may hold an open file, wherever it is.
+    """
+
+    def __init__(self, parts: Generator[bytes], workers: Workers) -> None:
         self._parts = parts
         self._workers = workers
         self._ahead: Deferred[bytes | Exception] | None = None
+        self._making = threading.Lock()
 
     async def __call__(self) -> bytes:
         """The next block, empty at the end; raises what the iterator raises."""
@@ -119,11 +124,20 @@ class ThreadBlocks:
         found: list[bytes] = []
         size = 0
         try:
-            for part in self._parts:
-                found.append(part)
-                size += len(part)
-                if size >= BLOCK:
-                    break
+            with self._making:
+                for part in self._parts:
+                    found.append(part)
+                    size += len(part)
+                    if size >= BLOCK:
+                        break
         except Exception as error:
             return error
         return found[0] if len(found) == 1 else b"".join(found)
+
+    def close(self) -> Deferred[None]:
+        """End it, when the block that is being made is there."""
+        return self._workers.run(self._end)
+
+    def _end(self) -> None:
+        with self._making:
+            self._parts.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,7 @@ class Packer:
 def seen(tree: dict[bytes, Inode]) -> dict[bytes, tuple[object, ...]]:
     """What of each inode can be seen in a mounted tree; the root is the new upper's own directory."""
     return {
-        path: (i.kind, i.mode, i.uid, i.gid, i.mtime, i.size, i.target, i.device)
+        path: (i.kind, i.mode, i.uid, i.gid, i.mtime, i.size, i.target, i.device, i.attributes)
         for path, i in tree.items()
         if path != b"/"
     }
@@ -149,3 +151,29 @@ async def test_a_wrong_image_does_not_pass(tmp_path: Path) -> None:
                 await packer.prover.check_tree(sandbox.tree, packed.merged, Rules())
         finally:
             await sandbox.close()
+
+
+def default_acl(directory: str) -> str:
+    """A command that lets what is made in a directory inherit an access control list (acl(5))."""
+    entries = ((1, 7, -1), (2, 5, 1000), (4, 5, -1), (0x10, 5, -1), (0x20, 0, -1))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    program = f'import os; os.setxattr("{directory}", "system.posix_acl_default", bytes.fromhex("{acl.hex()}"))'
+    return f"{sys.executable} -c '{program}'"
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_inherited_where_layers_are_made(tmp_path: Path) -> None:
+    """Files of a directory with a default ACL have none of their own, in a layer that is completed or restored."""
+    async with running_store(tmp_path) as parts:
+        packer = Packer(parts)
+        script = "mkdir d d/e; echo a > d/a; ln d/a b; echo c > d/e/c; mkfifo d/p; touch -d @1000 d/a; "
+        old, _ = await packer.build(None, script, Rules())
+        base, _ = await packer.build(None, script.replace("1000", "2000") + default_acl("d"), Rules())
+        image, _ = await packer.build(base, "echo new > f", Rules(previous=old.root))
+
+        described = await packer.described(image)
+        assert [b"/d"] == [path for path, inode in described.items() if inode.attributes]
+        assert 1000 == described[b"/b"].mtime // 10**9
+        for layer in (tmp_path / "layers").iterdir():
+            layer.rename(tmp_path / f"lost-{layer.name}")
+        assert seen(described) == seen(await packer.mounted(image))

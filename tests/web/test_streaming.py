@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
@@ -189,7 +189,7 @@ async def test_one_block_is_made_ahead() -> None:
     """Small parts are sent together; no more is made than what comes next; the end is an empty block."""
     made = []
 
-    def parts() -> Iterator[bytes]:
+    def parts() -> Generator[bytes]:
         for part in (b"1", b"2" * BLOCK, b"3" * BLOCK, b"4"):
             made.append(part[:1])
             yield part
@@ -206,7 +206,7 @@ async def test_one_block_is_made_ahead() -> None:
 async def test_an_error_comes_after_the_blocks_before_it() -> None:
     """What broke the block that is made ahead is told to whoever asks for that block, and to nobody else."""
 
-    def parts() -> Iterator[bytes]:
+    def parts() -> Generator[bytes]:
         yield b"1" * BLOCK
         raise OSError("the disk is gone")
 
@@ -216,3 +216,22 @@ async def test_an_error_comes_after_the_blocks_before_it() -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         await source()
     assert b"1" * BLOCK == await ThreadBlocks(parts(), cast(Workers, Direct()))()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_given_up_is_ended_at_once() -> None:
+    """The generator's files are closed although it has more to give."""
+    ended = []
+
+    def parts() -> Generator[bytes]:
+        try:
+            while True:
+                yield b"1" * BLOCK
+        finally:
+            ended.append(True)
+
+    source = ThreadBlocks(parts(), cast(Workers, Direct()))
+    await source()
+    await source.close()
+
+    assert [True] == ended
