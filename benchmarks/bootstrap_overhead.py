@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from benchmarks.debian_site import DebianSite, size_of
+from benchmarks.build_site import DebianSite, size_of
 from benchmarks.figure import Figure, seconds, spread
 from benchmarks.one_file_build import hash_all
 from demo.site import BASE_STREAM

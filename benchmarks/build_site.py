@@ -1,12 +1,13 @@
-"""A daemon over a real Debian tree, for figures about whole builds."""
+"""A daemon whose bootstrap fills a tree in no time, for figures about whole builds."""
 
 from __future__ import annotations
 
 import subprocess
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from demo.daemon import Daemon
 from demo.site import ARCH, BASE_STREAM, Site
@@ -16,21 +17,22 @@ from tests.support.base_tree import base_tar, unpack_command
 STREAM = f"bench/one-file/{ARCH}"
 
 
-class DebianSite:
-    """A context: a daemon whose bootstrap unpacks a cached tree, and a stream whose manifest is one file."""
+class BuildSite:
+    """A context: a daemon with a bootstrap stream of this command, and a stream whose manifest is one file."""
 
-    def __init__(self, folder: Path) -> None:
-        self.tar = base_tar(folder)
+    def __init__(self, folder: Path, bootstrap: Sequence[str], packager: Mapping[str, object] | None = None) -> None:
         self.site = Site(folder / "site")
         self.daemon = Daemon(self.site)
+        self._bootstrap = bootstrap
+        self._packager = packager
 
-    def __enter__(self) -> DebianSite:
+    def __enter__(self) -> Self:
         manifest = self.site.folder.parent / "manifests" / "one-file"
         (manifest / "files" / "etc").mkdir(parents=True)
         (manifest / "manifest").write_text(f'{{"SourceImage": "{BASE_STREAM}"}}')
         self.site.make_certificates()
         self.site.make_repository(manifest.parent)
-        self.site.configure({BASE_STREAM: unpack_command(self.tar)}, {STREAM: self.site.stream("one-file")})
+        self.site.configure({BASE_STREAM: self._bootstrap}, {STREAM: self.site.stream("one-file")}, self._packager)
         self.daemon.start()
         return self
 
@@ -54,6 +56,21 @@ class DebianSite:
         answer = client.call("Imaginator.BuildImage", StreamName=stream, ExpiresIn=3600, MaxSourceAge=86400)
         record: dict[str, Any] = client.call("Imaginator.GetBuild", BuildId=answer["BuildId"])
         return record
+
+    def peak_memory(self) -> float:
+        """The most memory that the daemon has had since it started or since this was asked last, in MB."""
+        status = Path(f"/proc/{self.daemon.pid}/status").read_text().splitlines()
+        (line,) = (line for line in status if line.startswith("VmHWM:"))
+        Path(f"/proc/{self.daemon.pid}/clear_refs").write_text("5")  # proc(5): forget the peak
+        return int(line.split()[1]) / 1000
+
+
+class DebianSite(BuildSite):
+    """One whose bootstrap unpacks a cached Debian."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tar = base_tar(folder)
+        super().__init__(folder, unpack_command(self.tar))
 
     def unpack(self, folder: Path) -> Path:
         """A plain copy of the tree."""
