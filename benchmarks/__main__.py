@@ -7,12 +7,26 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import bootstrap_overhead, export, many_files, one_file_build, reactor_tick_gap
+from benchmarks import (
+    bootstrap_overhead,
+    export,
+    image_difference,
+    lost_layer,
+    many_files,
+    one_file_build,
+    packages,
+    packing,
+    reactor_tick_gap,
+)
 from benchmarks.figure import Figure
 
 FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "one-file-build": one_file_build.measure,
     "many-files": many_files.measure,
+    "image-difference": image_difference.measure,
+    "packages": packages.measure,
+    "pack": packing.measure,
+    "lost-layer": lost_layer.measure,
     "bootstrap-overhead": bootstrap_overhead.measure,
     "export": export.measure,
     "reactor-tick-gap": reactor_tick_gap.measure,

@@ -14,25 +14,46 @@ from demo.site import ARCH, BASE_STREAM, Site
 from imaginator.rpc.client import Client, Credentials
 from tests.support.base_tree import base_tar, unpack_command
 
-STREAM = f"bench/one-file/{ARCH}"
+ONE_FILE = {"files/etc/one-file": "nothing yet", "manifest": f'{{"SourceImage": "{BASE_STREAM}"}}'}
+
+
+def stream_of(manifest: str) -> str:
+    """The stream that is built from a manifest."""
+    return f"bench/{manifest}/{ARCH}"
+
+
+STREAM = stream_of("one-file")
 
 
 class BuildSite:
-    """A context: a daemon with a bootstrap stream of this command, and a stream whose manifest is one file."""
+    """A context: a daemon with a bootstrap stream of this command, and a stream whose manifest is one file.
 
-    def __init__(self, folder: Path, bootstrap: Sequence[str], packager: Mapping[str, object] | None = None) -> None:
+    ``packager`` replaces the sample's; ``manifests`` are more streams, each with its files (path → text).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        bootstrap: Sequence[str],
+        packager: Mapping[str, object] | None = None,
+        manifests: Mapping[str, Mapping[str, str]] = {},
+    ) -> None:
         self.site = Site(folder / "site")
         self.daemon = Daemon(self.site)
         self._bootstrap = bootstrap
         self._packager = packager
+        self._manifests = {"one-file": ONE_FILE, **manifests}
 
     def __enter__(self) -> Self:
-        manifest = self.site.folder.parent / "manifests" / "one-file"
-        (manifest / "files" / "etc").mkdir(parents=True)
-        (manifest / "manifest").write_text(f'{{"SourceImage": "{BASE_STREAM}"}}')
+        folder = self.site.folder.parent / "manifests"
+        for name, files in self._manifests.items():
+            for path, text in files.items():
+                (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name / path).write_text(text)
         self.site.make_certificates()
-        self.site.make_repository(manifest.parent)
-        self.site.configure({BASE_STREAM: self._bootstrap}, {STREAM: self.site.stream("one-file")}, self._packager)
+        self.site.make_repository(folder)
+        streams = {stream_of(name): self.site.stream(name) for name in self._manifests}
+        self.site.configure({BASE_STREAM: self._bootstrap}, streams, self._packager)
         self.daemon.start()
         return self
 
@@ -68,9 +89,9 @@ class BuildSite:
 class DebianSite(BuildSite):
     """One whose bootstrap unpacks a cached Debian."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, manifests: Mapping[str, Mapping[str, str]] = {}) -> None:
         self.tar = base_tar(folder)
-        super().__init__(folder, unpack_command(self.tar))
+        super().__init__(folder, unpack_command(self.tar), manifests=manifests)
 
     def unpack(self, folder: Path) -> Path:
         """A plain copy of the tree."""

@@ -37,14 +37,19 @@ class Repository:
 
     def add(self, name: str, files: dict[str, str], postinst: str = "") -> Path:
         """Put a package of these files (path → text) into the repository; its file."""
-        package = make_package(self.folder, name, files, postinst)
-        data = package.read_bytes()
+        return self.publish(make_package(self.folder, name, files, postinst))
+
+    def publish(self, package: Path) -> Path:
+        """Offer a package's file, wherever it lies now; where it lies then."""
+        target = self.folder / package.name
+        if package != target:
+            shutil.copy(package, target)
+        data = target.read_bytes()
+        control = subprocess.run(["dpkg-deb", "--field", target], check=True, capture_output=True, text=True).stdout
+        digest = hashlib.sha256(data).hexdigest()
         with (self.folder / "Packages").open("a") as index:
-            index.write(CONTROL.format(name=name))
-            index.write(
-                f"Filename: ./{package.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n\n"
-            )
-        return package
+            index.write(f"{control}Filename: ./{package.name}\nSize: {len(data)}\nSHA256: {digest}\n\n")
+        return target
 
     @contextmanager
     def serve(self) -> Iterator[None]:
