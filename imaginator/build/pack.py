@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
+from twisted.internet.defer import ensureDeferred
 
 from imaginator.build.proof import Prover
 from imaginator.model.changes import Change, Content
@@ -57,8 +58,13 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
     run = packing.workers.run
     base = await run(base_of, source, packing.nodes) if source else None
     changes = await _changes(packing, tree, base, rules)
-    contents = await tree.collect(await run(paths_to_collect, changes, rules), packing.objects)
-    merged = await run(merge, base, changes, contents, rules, packing.nodes)
+    contents = await tree.gather(await run(paths_to_collect, changes, rules), packing.objects)
+    # Meanwhile the disk works.
+    publishing = ensureDeferred(tree.publish())
+    try:
+        merged = await run(merge, base, changes, contents, rules, packing.nodes)
+    finally:
+        await publishing
     if packing.prover is not None:
         await packing.prover.check_tree(tree, merged, rules)
     size = await tree.finish(merged.touches)

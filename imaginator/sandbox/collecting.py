@@ -43,19 +43,30 @@ class Collection:
         self._merged = merged
         self._objects = objects
         self._scratch = scratch
+        self._fresh: dict[bytes, bytes] = {}
+        self._wanted: set[bytes] = set()
 
-    def collect(self, paths: Sequence[bytes]) -> Iterator[Found]:
-        """Store the content of each regular file, in the order of ``paths``; on disk when this ends."""
+    def gather(self, paths: Sequence[bytes]) -> Iterator[Found]:
+        """Hash each regular file, in the order of ``paths``, and write down what is new."""
         os.makedirs(self._objects, mode=0o700, exist_ok=True)
         os.makedirs(self._scratch, mode=0o700, exist_ok=True)
         processes = min(os.cpu_count() or 1, len(paths) // _ENOUGH_FOR_A_PROCESS + 1)
         results = side_by_side([self._share(paths[number::processes], number) for number in range(processes)])
         stored = [results[place % processes][place // processes] for place in range(len(paths))]
         # Two processes may have met the same content: one of their files is taken.
-        fresh = {digest: temporary for digest, _, temporary in stored if temporary}
-        self._publish(fresh, {digest for digest, _, _ in stored if digest})
+        self._fresh = {digest: temporary for digest, _, temporary in stored if temporary}
+        self._wanted = {digest for digest, _, _ in stored if digest}
         for digest, size, temporary in stored:
-            yield digest, size, temporary != b"" and fresh[digest] == temporary
+            yield digest, size, temporary != b"" and self._fresh[digest] == temporary
+
+    def publish(self) -> None:
+        """Make new content durable and known by its digest, then the names of all objects that were told of."""
+        _sync(list(self._fresh.values()), self._scratch)
+        for digest, temporary in self._fresh.items():
+            _rename(temporary, object_path(self._objects, digest))
+        directories = {os.path.dirname(object_path(self._objects, digest)) for digest in self._wanted}
+        for directory in sorted(directories | {self._objects}):
+            sync(directory)
 
     def _share(self, paths: Sequence[bytes], number: int) -> Callable[[], list[Stored]]:
         """The work of one process: hash files and write down what is new."""
@@ -123,15 +134,6 @@ class Collection:
             return False
         return True
 
-    def _publish(self, fresh: dict[bytes, bytes], wanted: set[bytes]) -> None:
-        """Make new content durable and known by its digest, then the names of all objects that are ``wanted``."""
-        _sync(list(fresh.values()), self._scratch)
-        for digest, temporary in fresh.items():
-            _rename(temporary, object_path(self._objects, digest))
-        directories = {os.path.dirname(object_path(self._objects, digest)) for digest in wanted}
-        for directory in sorted(directories | {self._objects}):
-            sync(directory)
-
 
 def object_path(objects: bytes, digest: bytes) -> bytes:
     """Where the object with a digest lies: ``ab/cdef…``, so that no directory grows large."""
@@ -160,14 +162,15 @@ def _read(descriptor: int) -> bytes:
 def _write(path: bytes, source: int | None, blocks: Iterable[bytes]) -> int:
     """A new file of some blocks, or sharing the whole of ``source``; its size."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o400)
-    size = 0
+    size = end = 0
     try:
         if source is not None and clone(source, descriptor):
             return size
         for block in blocks:
-            write_content(descriptor, block, size)
+            end = write_content(descriptor, block, size)
             size += len(block)
-        os.ftruncate(descriptor, size)
+        if end < size:
+            os.ftruncate(descriptor, size)
         return size
     finally:
         os.close(descriptor)

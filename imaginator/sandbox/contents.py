@@ -68,15 +68,17 @@ def data_ranges(descriptor: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def write_content(descriptor: int, data: bytes | bytearray, offset: int = 0) -> None:
+def write_content(descriptor: int, data: bytes | bytearray, offset: int = 0) -> int:
     """Write ``data`` at ``offset`` (a multiple of `HOLE`) of a file that has nothing there yet, leaving holes.
 
-    Zeros at the very end only count once the file has got its size.
+    Returns the size that the file has now: with zeros at its very end, it has yet to get its own.
     """
+    end = 0
     with memoryview(data) as view:
         for start, end in filled_ranges(data) if len(data) >= SPARSE_FROM else [(0, len(data))]:
             while start < end:
                 start += os.pwrite(descriptor, view[start:end], offset + start)
+    return offset + end
 
 
 def filled_ranges(data: bytes | bytearray) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from imaginator.sandbox.beneath import Root, remove_at
 from imaginator.sandbox.contents import copy_content
@@ -68,9 +68,10 @@ class Upper:
         Returns the bytes that the upper takes on the disk.
         """
         blocks = 0
-        for path in self._walk(self._upper):
-            _drop_attributes(path)
-            blocks += os.lstat(path).st_blocks
+        for path, status in _walk(self._upper):
+            blocks += status.st_blocks
+            if self._lowers:
+                _drop_attributes(path)
         for path in sorted(self._times, reverse=True):
             os.utime(self._upper + path, ns=self._times[path])
         self._root.close()
@@ -135,15 +136,6 @@ class Upper:
                 remove_at(directory, os.path.basename(name))
             os.link(self._upper + first, os.path.basename(name), dst_dir_fd=directory, follow_symlinks=False)
 
-    def _walk(self, path: bytes) -> Iterable[bytes]:
-        yield path
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(entry.path)
-                else:
-                    yield entry.path
-
 
 class _Directory:
     """An open directory of a tree, as a context; no link leads to it."""
@@ -156,6 +148,17 @@ class _Directory:
 
     def __exit__(self, *error: object) -> None:
         os.close(self._descriptor)
+
+
+def _walk(path: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    """A directory and all that is below it."""
+    yield path, os.lstat(path)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path)
+            else:
+                yield entry.path, entry.stat(follow_symlinks=False)
 
 
 def _hidden_by(lower: bytes, path: bytes) -> bool:

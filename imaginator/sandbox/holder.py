@@ -67,6 +67,7 @@ class Holder:
         self._root = Root(self._merged)
         self._restoration: Restoration | None = None
         self._commands: set[int] = set()
+        self._collections: list[Collection] = []
         self._offer: Offer | None = None
 
     def _mount(self) -> None:
@@ -231,10 +232,16 @@ class Holder:
         """Paths as the merged tree has them."""
         return lookup(paths, self._root)
 
-    def collect(self, paths: list[bytes], objects: bytes) -> Iterator[Any]:
-        """Hash files and store their content."""
-        scratch = os.path.join(self._directory, b"new")
-        return Collection(self._upper, self._merged, objects, scratch).collect(paths)
+    def gather(self, paths: list[bytes], objects: bytes) -> Iterator[Any]:
+        """Hash files and write down their content."""
+        scratch = os.path.join(self._directory, b"new%d" % len(self._collections))
+        collection = Collection(self._upper, self._merged, objects, scratch)
+        self._collections.append(collection)
+        return collection.gather(paths)
+
+    def publish(self) -> None:
+        """Make objects of what was written down last."""
+        self._collections[-1].publish()
 
     def survey(self) -> Iterator[Any]:
         """Every path of the tree."""

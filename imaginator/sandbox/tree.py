@@ -108,11 +108,21 @@ class Tree:
         """Paths as the merged tree has them."""
         return await self._channel.parts("lookup", list(paths), convert=_change)
 
-    async def collect(self, paths: Sequence[bytes], objects: Path) -> list[Content]:
-        """Hash regular files and store what is new in ``objects``, on disk when this returns."""
+    async def gather(self, paths: Sequence[bytes], objects: Path) -> list[Content]:
+        """Hash regular files and write down what ``objects`` lacks; only `publish` makes objects of it."""
         names = iter(paths)
         arguments = (list(paths), os.fsencode(objects))
-        return await self._channel.parts("collect", *arguments, convert=lambda found: Content(next(names), *found))
+        return await self._channel.parts("gather", *arguments, convert=lambda found: Content(next(names), *found))
+
+    async def publish(self) -> None:
+        """Let all content that was gathered last be objects, on disk when this returns."""
+        await self._channel.ask("publish")
+
+    async def collect(self, paths: Sequence[bytes], objects: Path) -> list[Content]:
+        """Hash regular files and store what is new in ``objects``, on disk when this returns."""
+        contents = await self.gather(paths, objects)
+        await self.publish()
+        return contents
 
     async def survey(self) -> list[Change]:
         """Every path of the tree, parents first; all but directories have a number, equal for the names of one file."""

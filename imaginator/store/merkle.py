@@ -68,6 +68,8 @@ class Rules(NamedTuple):
 
     def holds(self, path: bytes) -> bool:
         """Whether neither a path nor an ancestor of it stays out."""
+        if self.left_out is None:
+            return not path.startswith(b"/tmp/")
         return not any(self.leaves_out(step) for step in steps(path))
 
 
@@ -84,6 +86,10 @@ class Merged(NamedTuple):
     figures: Figures
 
 
+_NO_CHILDREN: dict[bytes, Edit] = {}
+"""Stays empty: most edits are of files, and there may be many."""
+
+
 class Edit:
     """What happens at a path and beneath it; without a change, the source's inode is looked at again."""
 
@@ -91,15 +97,23 @@ class Edit:
 
     def __init__(self) -> None:
         self.change: Change | None = None
-        self.children: dict[bytes, Edit] = {}
+        self.children: dict[bytes, Edit] = _NO_CHILDREN
 
     def at(self, path: bytes) -> Edit:
         """The edit of an absolute path, made together with those above it."""
         edit = self
         for name in path.split(b"/"):
             if name:
-                edit = edit.children.setdefault(name, Edit())
+                edit = edit._child(name)
         return edit
+
+    def _child(self, name: bytes) -> Edit:
+        if self.children is _NO_CHILDREN:
+            self.children = {}
+        child = self.children.get(name)
+        if child is None:
+            child = self.children[name] = Edit()
+        return child
 
 
 def groups_to_look_up(base: Base | None, changes: Iterable[Change], rules: Rules) -> list[Group]:
@@ -273,7 +287,7 @@ class _Merger:
 
     def _with_old_time(self, names: Group, inode: Inode) -> Inode:
         """``inode`` with the time of the previous image's file, where nothing else differs."""
-        if inode.kind not in _TIMED or any(map(self._rules.keep_new_time, names)):
+        if self._rules.previous is None or inode.kind not in _TIMED or any(map(self._rules.keep_new_time, names)):
             return inode
         for name in names:
             old = self._previous.find(name)

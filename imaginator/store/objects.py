@@ -43,7 +43,10 @@ class Objects:
 
     def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
         """Those of ``digests`` that are not here."""
-        return frozenset(digest for digest in set(digests) - {EMPTY} if not self.path(digest).exists())
+        # pathlib would take longer than the look-ups.
+        directory = os.fspath(self.directory)
+        wanted = ((digest, digest.hex()) for digest in set(digests) - {EMPTY})
+        return frozenset(digest for digest, name in wanted if not os.path.exists(f"{directory}/{name[:2]}/{name[2:]}"))
 
     def verify(self, digest: bytes) -> None:
         """Read an object and raise `StoreCorrupt` unless it is what its name says."""

@@ -103,7 +103,8 @@ def collect(workspace: Path, files: Sequence[bytes], objects: Path) -> None:
     holder = Holder(os.fsencode(workspace), [])
     try:
         paths = [b"/%d" % number for number in range(len(files))]
-        assert len(files) == len(list(holder.collect(paths, os.fsencode(objects))))
+        assert len(files) == len(list(holder.gather(paths, os.fsencode(objects))))
+        holder.publish()
     finally:
         holder.finish(((), (), (), ()))
 
