@@ -18,7 +18,8 @@ RUNS = 5
 NAMES = ("tree", "less")
 STREAM = stream_of("packages")
 DISK = Path("/var/tmp")
-DIRECT = 'Acquire::http::Proxy "DIRECT";\n'
+ALONE = 'Acquire::http::Proxy "DIRECT";\nDir::Etc::SourceParts "-";\nAcquire::Languages "none";\n'
+"""Neither the host's proxy nor any other repository (apt.conf(5))."""
 
 
 def measure(folder: Path) -> Figure:
@@ -71,14 +72,14 @@ def manifest(repository: Repository) -> dict[str, str]:
         "manifest": f'{{"SourceImage": "{BASE_STREAM}"}}',
         "package-list": "".join(f"{name}\n" for name in NAMES),
         "files/etc/apt/sources.list": repository.source,
-        "files/etc/apt/apt.conf.d/99direct": DIRECT,
+        "files/etc/apt/apt.conf.d/99alone": ALONE,
     }
 
 
 def install(tree: Path, repository: Repository, times: list[float]) -> None:
     """What the build's packager does, by hand."""
     (tree / "etc/apt/sources.list").write_text(repository.source)
-    (tree / "etc/apt/apt.conf.d/99direct").write_text(DIRECT)
+    (tree / "etc/apt/apt.conf.d/99alone").write_text(ALONE)
     quiet = ["chroot", str(tree), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     commands = [[*quiet, "update"], [*quiet, "upgrade"], [*quiet, "install", "--no-install-recommends", *NAMES]]
     times.append(seconds(lambda: [subprocess.run(argv, check=True, capture_output=True) for argv in commands]))
