@@ -26,7 +26,7 @@ from imaginator.sandbox.finishing import Upper, copy_metadata
 from imaginator.sandbox.frames import PART, Decoder, encode
 from imaginator.sandbox.offering import Offer
 from imaginator.sandbox.restoring import Restoration
-from imaginator.sandbox.scanning import look, lookup, scan
+from imaginator.sandbox.scanning import look, lookup, paths_of, scan
 from imaginator.sandbox.syscalls import (
     CLONE_NEWNS,
     MNT_DETACH,
@@ -227,6 +227,10 @@ class Holder:
     def scan(self) -> Iterator[Any]:
         """What the upper says."""
         return scan(self._upper, self._merged)
+
+    def changed_paths(self) -> Iterator[bytes]:
+        """The paths that the upper speaks of."""
+        return paths_of(self._upper)
 
     def lookup(self, paths: list[bytes]) -> Iterator[Any]:
         """Paths as the merged tree has them."""

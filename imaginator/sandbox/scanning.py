@@ -40,6 +40,17 @@ def scan(upper: bytes, merged: bytes) -> Iterator[Change]:
     yield from _scan_directory(b"/", upper, merged)
 
 
+def paths_of(upper: bytes, path: bytes = b"/") -> Iterator[bytes]:
+    """The paths that `scan` would tell of but the root, without looking at them."""
+    with os.scandir(upper + path) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        child = os.path.join(path, name)
+        yield child
+        if is_directory:
+            yield from paths_of(upper, child)
+
+
 def _scan_directory(path: bytes, upper: bytes, merged: bytes) -> Iterator[Change]:
     with os.scandir(upper + path) as entries:
         names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)

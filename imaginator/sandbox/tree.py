@@ -97,8 +97,8 @@ class Tree:
         return found
 
     async def changed_paths(self) -> list[bytes]:
-        """The paths that `scan` would tell of."""
-        return await self._channel.parts("scan", convert=lambda change: change[0])
+        """The paths that `scan` would tell of but the root, in no order."""
+        return await self._channel.parts("changed_paths", convert=bytes)
 
     async def scan(self) -> list[Change]:
         """What the upper says; of a plain tree, everything. Parents come first."""
