@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -91,7 +93,8 @@ class Channel(ProcessProtocol):
     async def close(self) -> None:
         """End the holder, and with it its mounts."""
         if not self._gone:
-            self.transport.signalProcess("KILL")
+            with contextlib.suppress(ProcessExitedAlready):  # its pipes have not been read to their ends yet
+                self.transport.signalProcess("KILL")
             waiting: Deferred[None] = Deferred()
             self._ended.addCallback(lambda _: waiting.callback(None))
             await waiting
