@@ -90,7 +90,11 @@ class Sandbox:
         ``holder`` is one that was started before, so that it is ready by now; it is the sandbox's from here on.
         """
         sandbox = cls(reactor, holder or Channel(reactor), profile, binds)
-        workspace.make()
+        try:
+            workspace.make()
+        except OSError:
+            await sandbox.close()
+            raise
         await sandbox._channel.open(workspace.directory, workspace.lowers)
         try:
             sandbox._groups = ControlGroups(workspace.directory.name, limits)
