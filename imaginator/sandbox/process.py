@@ -59,12 +59,23 @@ class Exit(NamedTuple):
         if self.reason:
             return f"stopped: {self.reason}"
         if self.signal is not None:
-            return f"killed by {signal.Signals(self.signal).name}"
+            return f"killed by {_signal_name(self.signal)}"
         return f"exit status {self.code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of the real-time signals have none
+        return f"signal {number}"
 
 
 STATUS = 3
 """The name of the pipe through which a holder tells how a command ended: wait(2)'s status in decimal."""
+
+
+_DIGITS = 5
+"""The longest status: it has 16 bits."""
 
 
 class Child(ProcessProtocol):
@@ -96,8 +107,8 @@ class Child(ProcessProtocol):
     def started(self, pid: int) -> None:
         """The command runs in the session and group of a process."""
         self.pid = pid
-        if self._reason:
-            self._signal(signal.SIGTERM)
+        if self._reason and self._ended is None:
+            self._terminate()
 
     def wait(self) -> Deferred[Exit]:
         """Fires with how the command ended, when its output has been handed on."""
@@ -116,19 +127,23 @@ class Child(ProcessProtocol):
         """End the command: SIGTERM to its group, SIGKILL after a grace period; fires as `wait` does."""
         if self._ended is None and not self._reason:
             self._reason = reason
-            self._signal(signal.SIGTERM)
-            self._timer = self._reactor.callLater(GRACE, self._signal, signal.SIGKILL)
+            if self.pid:
+                self._terminate()
         return self.wait()
 
+    def _terminate(self) -> None:
+        """Begin to end a command whose process is known; of the others, `started` takes care."""
+        self._signal(signal.SIGTERM)
+        self._timer = self._reactor.callLater(GRACE, self._signal, signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
-        if not self.pid:
-            return
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            # It has not become a session of its own yet, or is gone: the first is told by its process id alone.
+            # It has not become a session of its own yet, or is gone, which is perhaps not known here yet.
             if self._ended is None:
-                os.kill(self.pid, number)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, number)
 
     def childDataReceived(self, descriptor: int, data: bytes) -> None:  # noqa: N802
         """Some output, or how the command ended."""
@@ -140,7 +155,7 @@ class Child(ProcessProtocol):
     def childConnectionLost(self, descriptor: int, _reason: Failure | None = None) -> None:  # noqa: N802
         """The end of the output, or of the process that tells how the command ended."""
         if descriptor == STATUS:
-            self._end(_exit_of(int(self._status or signal.SIGKILL), self._reason))
+            self._end(_exit_of(self._status, self._reason))
         else:
             self._reader = None
             self._settle()
@@ -186,11 +201,15 @@ def _exit(end: Failure, reason: str) -> Exit:
     return Exit(ended.exitCode, ended.signal, reason)
 
 
-def _exit_of(status: int, reason: str) -> Exit:
-    """How a command ended, by the status that wait(2) gave."""
-    if os.WIFSIGNALED(status):
-        return Exit(None, os.WTERMSIG(status), reason)
-    return Exit(os.waitstatus_to_exitcode(status), None, reason)
+def _exit_of(told: bytes, reason: str) -> Exit:
+    """How a command ended, by the status that wait(2) gave; told nothing or nonsense, it counts as killed.
+
+    The command, which is root, can write what it likes into the pipes of its own init.
+    """
+    status = int(told) if told.isdigit() and len(told) <= _DIGITS else int(signal.SIGKILL)
+    if os.WIFEXITED(status):
+        return Exit(os.WEXITSTATUS(status), None, reason)
+    return Exit(None, os.WTERMSIG(status), reason)
 
 
 @contextlib.contextmanager
