@@ -44,7 +44,7 @@ class Sieve:
     def __init__(self, patterns: Filter, read: NodeReader, memory: SieveMemory) -> None:
         self._read = read
         self._memory = memory
-        self._lines = hashlib.sha256("\n".join(patterns.lines).encode(errors="surrogateescape")).digest()
+        self._lines = hashlib.sha256(ascii(patterns.lines).encode()).digest()  # a line may hold any character
         self.matches = patterns.matches
 
     def spares(self, path: bytes, node: bytes) -> bool:

@@ -94,3 +94,13 @@ def test_memory_is_bounded() -> None:
         memory.add(key)
 
     assert [False, True, True] == [key in memory for key in (b"1", b"2", b"3")]
+
+
+def test_a_line_break_makes_no_two_lines() -> None:
+    """What one filter spares is not taken for what another one does that looks like it when its lines are joined."""
+    forest, memory = Forest(), SieveMemory()
+    root = forest.plant(LARGE)
+    one, two = Filter(["/none\n/0"]), Filter(["/none", "/0"])
+
+    assert Sieve(one, forest, memory).spares(b"/", root.node)
+    assert [b"/0"] == list(Sieve(two, forest, memory).matching(b"/", root.node))
