@@ -87,12 +87,15 @@ class Shelf:
         return taken
 
     def _take(self, layer: str) -> Path | None:
-        """Take a layer's name away; None where somebody uses it."""
+        """Take a layer's name away; None where somebody uses it, or it is gone already."""
         gone = self._directory / f"{GONE}{layer}"
         with self._lock:
             if self._users[layer]:
                 return None
-            (self._directory / layer).rename(gone)
+            try:
+                (self._directory / layer).rename(gone)
+            except FileNotFoundError:  # the collector was faster
+                return None
         return gone
 
     def leftovers(self) -> list[Path]:

@@ -1,0 +1,28 @@
+"""The shelf of layers when others remove layers too."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from imaginator.store.shelf import Shelf
+
+
+class Raced(Shelf):
+    """A shelf from which all layers go when it has just looked at them, as the collector may have it."""
+
+    def _layers(self):  # type: ignore[no-untyped-def]
+        found = super()._layers()
+        for layer in found:
+            shutil.rmtree(self._directory / layer)
+        return found
+
+
+def test_a_layer_that_is_gone_is_no_excess(tmp_path: Path) -> None:
+    """The build that makes room does not fail for it."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    shelf = Raced(tmp_path, limit=10)
+    shelf.add(tree, 100)
+
+    assert [] == shelf.take_excess()
