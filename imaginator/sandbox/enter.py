@@ -132,7 +132,7 @@ def _launch(entry: Entry, parent: int, status: int) -> None:
     os.close(tell)
     # The group gets the signal that ends a build: the command itself is to heed it, and this process to tell of it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    ended = os.read(told, 16)
+    ended = os.read(told, 1) and os.read(told, 16)
     os.waitpid(init, 0)
     _tell(status, ended or b"%d" % signal.SIGKILL)
     os._exit(0)
@@ -168,6 +168,8 @@ def _say(sentence: str) -> None:
 def _init(entry: Entry, tell: int) -> None:
     """Process 1: mounts, root, command; reaps what is orphaned until the command ends."""
     die_with_parent(0)
+    # A launcher that ended before has nobody who would end this one. Its process id is not to be seen from here.
+    _tell(tell, b"!")
     with open("/proc/sys/kernel/hostname", "wb") as file:
         file.write(HOST_NAME)
     mount(b"none", b"/", b"", MS_PRIVATE | MS_REC)

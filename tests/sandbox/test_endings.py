@@ -11,9 +11,11 @@ import pytest_twisted
 from twisted.internet.process import reapAllProcesses
 from twisted.internet.task import Clock, deferLater
 
+from imaginator.sandbox import enter
 from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.process import GRACE, Child, Exit, Tail, spawn
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
+from imaginator.sandbox.syscalls import unshare
 from tests.sandbox.test_process import wait_until_gone
 from tests.support.real_reactor import reactor
 from tests.support.sandboxes import NO_LIMITS, opened, run, small_tree
@@ -108,3 +110,23 @@ async def test_closing_a_holder_that_has_just_been_killed() -> None:
     await channel.close()
 
     assert holder not in children()
+
+
+def test_an_init_whose_launcher_is_gone_starts_nothing(tmp_path: Path) -> None:
+    """It may have ended before the kernel was told to end its init with it."""
+    options = dict.fromkeys(("host", "network", "mounts"), True) | {"discard": False, "binds": [], "groups": []}
+    command = {"command": [b"touch", b"ran"], "environment": {b"PATH": os.environb[b"PATH"]}}
+    launcher = os.fork()
+    if launcher == 0:
+        unshare(enter.NAMESPACES)
+        told, tell = os.pipe()
+        os.close(told)
+        init = os.fork()
+        if init == 0:
+            entry = enter.Entry(os.fsencode(tmp_path), options | command)
+            enter._guarded(lambda: enter._init(entry, tell), lambda: None)
+        os.waitpid(init, 0)
+        os._exit(0)
+    os.waitpid(launcher, 0)
+
+    assert [] == list(tmp_path.iterdir())
