@@ -29,13 +29,17 @@ class Loss(NamedTuple):
 
 
 class ObjectCheck:
-    """The objects of one store; ``lost`` are those that an image needs and that are not whole."""
+    """The objects of one store; ``lost`` are those that an image needs and that are not whole.
+
+    ``unwritten``: whether one that a layer has could not be written, as on a full disk.
+    """
 
     def __init__(self, bench: Workbench, inventory: Inventory, objects: Objects) -> None:
         self._bench = bench
         self._inventory = inventory
         self._objects = objects
         self.lost: dict[bytes, Loss] = {}
+        self.unwritten = False
 
     async def check(self) -> None:
         """Hash every object; afterwards ``lost`` is known."""
@@ -88,10 +92,15 @@ class ObjectCheck:
 
     async def _restore_one(self, tree: Tree, found: Digest, image: str) -> None:
         loss = self.lost[found.digest]
-        if loss.file:
-            self._bench.set_aside(self._objects.path(found.digest))
-            self.lost[found.digest] = Loss(loss.why, file=False)
-        [content] = await tree.collect([found.path], self._objects.directory)
+        aside = self._bench.set_aside(self._objects.path(found.digest)) if loss.file else None
+        try:
+            [content] = await tree.collect([found.path], self._objects.directory)
+        except BuildFailed:
+            self.unwritten = True
+            if aside:
+                aside.rename(self._objects.path(found.digest))
+            raise
+        self.lost[found.digest] = Loss(loss.why, file=False)
         if content.digest == found.digest:
             del self.lost[found.digest]
             source = f"{os.fsdecode(found.path)!r} of image {image}"

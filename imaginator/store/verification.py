@@ -52,7 +52,10 @@ class Verification:
         await objects.check()
         await layers.check()
         await objects.restore()
-        layers.remove()
+        if objects.unwritten:
+            self._report.add(Outcome.DAMAGED, "damaged layers stay for another check: they may have what is lost")
+        else:
+            layers.remove()
         self._remove_leftovers(inventory.images)
 
     async def _check_nodes(self) -> Inventory:

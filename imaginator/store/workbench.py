@@ -68,9 +68,9 @@ class Workbench:
         self.report.bytes += sum(digest.size for digest in found)
         return found
 
-    def set_aside(self, path: Path) -> None:
-        """Take a file or directory out of the store at once; it is removed at the end."""
-        path.rename(self._fresh())
+    def set_aside(self, path: Path) -> Path:
+        """Take a file or directory out of the store at once; where it is until the end, when it is removed."""
+        return path.rename(self._fresh())
 
     def _fresh(self) -> Path:
         return self.scratch / f"{self.scratch.name}-{next(self._names)}"

@@ -195,6 +195,25 @@ async def test_what_cannot_be_read_is_not_removed(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_object_that_cannot_be_written(tmp_path: Path) -> None:
+    """A layer that has it stays, damaged or not, and the next check, with the way free, brings it back."""
+    async with opened(tmp_path) as house:
+        path = await house.object(house.child, b"/usr/copied")
+        flip(await house.tree(house.base) / "etc/base")
+        path.unlink()
+        path.parent.rename(tmp_path / "folder")
+        path.parent.touch()
+        await house.verify()
+        damaged = house.report.damaged
+        path.parent.unlink()
+        (tmp_path / "folder").rename(path.parent)
+        await house.verify()
+
+        assert (True, False) == (damaged, house.report.damaged)
+        assert b"copied\n" == path.read_bytes()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_damaged_catalogue(tmp_path: Path) -> None:
     """Nothing else is looked at, and nothing is removed for not being named in it."""
     async with opened(tmp_path) as house:
