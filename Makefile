@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEBIAN_PACKAGES := busybox-static debian-archive-keyring git mmdebstrap python3-venv util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench docs lint clean distclean packages
+.PHONY: help demo test bench fuzz docs lint clean distclean packages
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +24,9 @@ bench: $(VENV)/ready  ## every figure, as a ratio to a yardstick of the same run
 
 lint: $(VENV)/ready  ## the linters alone
 	$(BIN)/python -m pytest tests/test_linters.py tests/test_layering.py
+
+fuzz: $(VENV)/ready  ## random builds against plain copies, thousands of them (EXAMPLES=number for another count)
+	IMAGINATOR_FUZZ=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest --timeout 0 tests/store/test_overlay_machine.py
 
 docs: $(VENV)/ready  ## the documentation, in docs/_build
 	$(BIN)/sphinx-build -W -q docs docs/_build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -90,7 +91,9 @@ class Engine:
         A large tree in a thread would keep the reactor's from its turns; a process takes longer to start than to work.
         """
         if not (directory / "upper").exists():
-            await self._parts.workers.run(shutil.rmtree, directory, ignore_errors=True)
+            with contextlib.suppress(RecursionError):  # directories a thousand deep
+                await self._parts.workers.run(shutil.rmtree, directory, ignore_errors=True)
+        if not directory.exists():
             return
         argv = ["rm", "-rf", "--one-file-system", "--", str(directory)]
         try:

@@ -35,11 +35,12 @@ class Content(NamedTuple):
 
 
 class Touches(NamedTuple):
-    """What makes an upper equal to its image, done after the overlay is gone.
+    """What makes an upper equal to its image, done after the overlay is gone, but for ``groups``.
 
     ``absent``: paths to remove, and to white out where a source layer has them. ``groups``: hard-link groups, each to
-    be complete under all its names in the upper. ``empty``: computed files, kept as empty files with their metadata.
-    ``times``: paths whose mtime is set, in nanoseconds. Directories keep the times that they had before the touches.
+    be in the upper under all its names, which overlayfs itself sees to. ``empty``: computed files, kept as empty files
+    with their metadata. ``times``: paths whose mtime is set, in nanoseconds. Directories keep the times that they had
+    before the touches.
     """
 
     absent: tuple[bytes, ...] = ()

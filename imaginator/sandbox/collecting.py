@@ -28,8 +28,8 @@ _WHOLE = 8 << 20
 """Files up to this size are read whole, so that content which is known is not written a second time."""
 _BLOCK = 1 << 20
 _ENOUGH_FOR_A_PROCESS = 64
-_FEW = 100
-"""Up to so many new objects are synced one by one; more, and the whole file system is cheaper."""
+FEW = 100
+"""Up to so many inodes are synced one by one; more, and the whole file system is cheaper."""
 
 
 class Collection:
@@ -61,7 +61,7 @@ class Collection:
 
     def publish(self) -> None:
         """Make new content durable and known by its digest, then the names of all objects that were told of."""
-        _sync(list(self._fresh.values()), self._scratch)
+        sync_all(list(self._fresh.values()), self._scratch)
         for digest, temporary in self._fresh.items():
             _rename(temporary, object_path(self._objects, digest))
         directories = {os.path.dirname(object_path(self._objects, digest)) for digest in self._wanted}
@@ -184,9 +184,10 @@ def _rename(temporary: bytes, target: bytes) -> None:
         os.rename(temporary, target)
 
 
-def _sync(fresh: Sequence[bytes], directory: bytes) -> None:
-    if len(fresh) <= _FEW:
-        for path in fresh:
+def sync_all(paths: Sequence[bytes], directory: bytes) -> None:
+    """Write some files and directories to the disk, all of which lie on the file system of ``directory``."""
+    if len(paths) <= FEW:
+        for path in paths:
             sync(path)
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)

@@ -37,16 +37,6 @@ class Upper:
             with self._changing(path) as directory:
                 os.mknod(os.path.basename(path), stat.S_IFCHR, 0, dir_fd=directory)
 
-    def complete(self, names: Sequence[bytes]) -> None:
-        """Let all names of a hard-link group be names of one file of the upper."""
-        present = [name for name in names if self._is_file(name)]
-        first = present[0] if present else names[0]
-        if not present:
-            self._copy_up(first)
-        for name in names:
-            if name != first and not self._is_same(first, name):
-                self._link(first, name)
-
     def make_empty(self, path: bytes) -> None:
         """Keep a file's metadata and drop its content."""
         if not self._is_file(path):
@@ -84,10 +74,6 @@ class Upper:
     def _is_file(self, path: bytes) -> bool:
         status = self._status(path)
         return status is not None and not stat.S_ISDIR(status.st_mode) and not is_whiteout(status)
-
-    def _is_same(self, one: bytes, other: bytes) -> bool:
-        ours, theirs = self._status(one), self._status(other)
-        return ours is not None and theirs is not None and ours.st_ino == theirs.st_ino
 
     def _lower(self, path: bytes) -> bytes | None:
         """The topmost lower's path of what the upper covers, if a lower has it."""
@@ -129,12 +115,6 @@ class Upper:
         with self._changing(path):
             copy_inode(source, self._upper + path)
             copy_metadata(source, self._upper + path)
-
-    def _link(self, first: bytes, name: bytes) -> None:
-        with self._changing(name) as directory:
-            if self._status(name) is not None:
-                remove_at(directory, os.path.basename(name))
-            os.link(self._upper + first, os.path.basename(name), dst_dir_fd=directory, follow_symlinks=False)
 
 
 class _Directory:

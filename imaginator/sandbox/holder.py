@@ -262,6 +262,9 @@ class Holder:
     def finish(self, touches: tuple[Any, ...]) -> int:
         """Unmount the overlay and make the upper equal to the image; the bytes that it takes."""
         absent, groups, empty, times = touches
+        if self._mounted:
+            for name in (name for group in groups for name in group):
+                self._copy_up(name)
         self._root.close()
         if self._mounted:
             unmount(self._merged, MNT_DETACH)
@@ -269,8 +272,6 @@ class Holder:
         upper = Upper(self._upper, self._lowers)
         for path in absent:
             upper.make_absent(path)
-        for names in groups:
-            upper.complete(names)
         for path in empty:
             upper.make_empty(path)
         for path, mtime in times:
@@ -279,6 +280,16 @@ class Holder:
         # Its index holds another link of each file of a hard-link group that was copied up.
         remove_path(os.path.join(self._directory, b"work"))
         return size
+
+    def _copy_up(self, path: bytes) -> None:
+        """Let the upper hold a name of a hard-link group that has changed under another one.
+
+        Only overlayfs knows the changed file where all names that the upper had are gone: it keeps it in its index.
+        """
+        with self._root.place(path) as place:
+            assert place is not None
+            status = os.lstat(place)
+            os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
     def restore(self, entries: list[Any], objects: bytes) -> None:
         """Make some paths of an empty tree from their metadata and objects."""

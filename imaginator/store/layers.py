@@ -21,17 +21,13 @@ from twisted.internet.defer import DeferredLock
 from imaginator.model.errors import StoreCorrupt
 from imaginator.model.image import Image
 from imaginator.model.tree import Inode, NodeReader, walk
-from imaginator.sandbox.collecting import sync
-from imaginator.sandbox.syscalls import sync_file_system
+from imaginator.sandbox.collecting import FEW, sync_all
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.shelf import PARTIAL, Shelf
 from imaginator.store.workers import Workers
 
 DEEPEST = 20
 """Layers of an image; each look-up in a directory goes through all of them, and mount(2) takes about 130."""
-
-_FEW = 100
-"""Up to so many inodes of a layer are synced one by one; more, and the whole file system is cheaper."""
 
 Entries = Sequence[tuple[bytes, Inode]]
 Restore = Callable[[Entries, Path], Awaitable[tuple[Path, int]]]
@@ -160,18 +156,13 @@ def _size(tree: Path) -> int:
 
 def _sync(layer: Path) -> None:
     """Write a new layer to the disk, with its name."""
-    found = list(islice(_inodes(os.fspath(layer)), _FEW + 1))
-    if len(found) > _FEW:
-        _sync_file_system(layer)
-        return
-    own = (entry.path for entry in found if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
-    for path in (*own, os.fspath(layer), os.fspath(layer.parent)):
-        sync(os.fsencode(path))
+    own = islice(_syncable(os.fspath(layer)), FEW + 1)
+    paths = [*own, os.fspath(layer), os.fspath(layer.parent)]
+    sync_all([os.fsencode(path) for path in paths], os.fsencode(layer))
 
 
-def _sync_file_system(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        sync_file_system(descriptor)
-    finally:
-        os.close(descriptor)
+def _syncable(place: str) -> Iterator[str]:
+    """The paths of what can be opened to be synced: the rest is in its directory."""
+    for entry in _inodes(place):
+        if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
+            yield entry.path

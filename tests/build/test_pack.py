@@ -177,3 +177,21 @@ async def test_nothing_is_inherited_where_layers_are_made(tmp_path: Path) -> Non
         for layer in (tmp_path / "layers").iterdir():
             layer.rename(tmp_path / f"lost-{layer.name}")
         assert seen(described) == seen(await packer.mounted(image))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_changed_under_a_name_that_is_gone(tmp_path: Path) -> None:
+    """The other names have the change, in image and layer, although the upper holds no name of the file any more."""
+    async with running_store(tmp_path) as parts:
+        packer = Packer(parts)
+        script = "mkdir d tmp; echo a > d/a; ln d/a b; echo c > d/c; ln d/c e; ln d/c f; mkfifo p; ln p d/p"
+        base, _ = await packer.build(None, script, Rules())
+        change = (
+            "chmod 4700 b; rm b; mv e tmp/e; echo more >> tmp/e; chown 7 tmp/e; mkfifo q; ln d/p r; chmod 0 r; rm p r"
+        )
+        image, _ = await packer.build(base, change, Rules(left_out=lambda path: path == b"/q"))
+
+        described = await packer.described(image)
+        assert (0o4700, 7, 0) == (described[b"/d/a"].mode, described[b"/f"].uid, described[b"/d/p"].mode)
+        assert (7, b"/d/c", b"/d/c") == (described[b"/f"].size, described[b"/f"].link, described[b"/d/c"].link)
+        assert seen(described) == seen(await packer.mounted(image))

@@ -13,7 +13,7 @@ from demo.site import BASE_STREAM
 from tests.integration.conftest import new_site
 from tests.support.apt_repository import Repository, make_package
 from tests.support.base_tree import unpack_command
-from tests.support.live import Live
+from tests.support.live import PROVING, Live
 
 PROBE = "probe_1.0_all.deb"
 
@@ -34,7 +34,7 @@ def live(tmp_path: Path, debian_tar: Path) -> Iterator[Live]:
     """A daemon over a real Debian with the packager type of the shipped sample."""
     site = new_site(tmp_path / "site")
     site.configure({BASE_STREAM: unpack_command(debian_tar)}, {})
-    live = Live(site, Daemon(site))
+    live = Live(site, Daemon(site, *PROVING))
     live.daemon.start()
     yield live
     live.close()

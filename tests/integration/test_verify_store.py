@@ -13,7 +13,7 @@ from demo.daemon import Daemon
 from demo.site import Site
 from tests.integration.conftest import new_site
 from tests.integration.test_bad_input import OVER_SMALL
-from tests.support.live import Live, leftovers
+from tests.support.live import PROVING, Live, leftovers
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
 
 pytestmark = pytest.mark.integration
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A daemon that has built an image over another one."""
     site = new_site(tmp_path_factory.mktemp("verified") / "site")
-    live = Live(site, Daemon(site))
+    live = Live(site, Daemon(site, *PROVING))
     site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
     live.daemon.start()
     live.add_stream("upon", {"manifest": OVER_SMALL, "files/etc/upon": "upon"})

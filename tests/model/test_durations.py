@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaginator.model.durations import format_duration, format_size, parse_duration, parse_size
+from imaginator.model.durations import format_duration, format_size, parse_duration, parse_share, parse_size
 
 
 @given(st.integers(0, 999), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
@@ -68,3 +68,18 @@ def test_durations_for_people(seconds: float, expected: str) -> None:
 def test_sizes_for_people() -> None:
     """Bytes are whole; larger units have one decimal."""
     assert [format_size(n) for n in (512, 1536, 5 << 40)] == ["512 B", "1.5 KiB", "5.0 TiB"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("20%", 200), ("0.5 %", 5), ("100%", 1000), ("0%", 0), ("0", 0), ("2K", 2048)]
+)
+def test_shares(text: str, expected: int) -> None:
+    """A part of the whole, or a size whatever the whole."""
+    assert expected == parse_share(text, 1000)
+
+
+@pytest.mark.parametrize("text", ["", "%", "101%", "20 percent", "-1%", "1e3%"])
+def test_no_shares(text: str) -> None:
+    """What is neither says what was expected."""
+    with pytest.raises(ValueError, match="is neither a size nor a share: expected something like 100G or 20%"):
+        parse_share(text, 1000)
