@@ -5,7 +5,7 @@ VENV := .venv
 SITE := demo-site
 BIN := $(VENV)/bin
 # What the daemon, the demonstration and the tests run; installed only where missing.
-DEBIAN_PACKAGES := busybox-static debian-archive-keyring git mmdebstrap python3-venv util-linux
+DEBIAN_PACKAGES := btrfs-progs busybox-static debian-archive-keyring e2fsprogs git mmdebstrap python3-venv util-linux xfsprogs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench fuzz docs lint clean distclean packages

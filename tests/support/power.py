@@ -41,7 +41,7 @@ class Disk:
         features = [] if self._journal else ["-O", "^has_journal"]
         lazy = "lazy_itable_init=0,lazy_journal_init=0"
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", lazy, *features, self._image], check=True)
-        with _mounted(self._image, self.root, ["commit=300"] if self._journal else []):
+        with mounted(self._image, self.root, ["commit=300"] if self._journal else []):
             yield
 
     def write_back(self) -> None:
@@ -74,7 +74,7 @@ class Disk:
         if not self._journal:
             checked = subprocess.run(["e2fsck", "-f", "-y", cut], capture_output=True, check=False)
             assert checked.returncode in (0, _MENDED), checked.stdout
-        with _mounted(cut, cut.with_suffix(".mounted"), []) as root:
+        with mounted(cut, cut.with_suffix(".mounted"), []) as root:
             yield root
 
 
@@ -88,7 +88,7 @@ def new_disk(journal: bool) -> Iterator[Disk]:
 
 
 @contextmanager
-def _mounted(image: Path, place: Path, options: Sequence[str]) -> Iterator[Path]:
+def mounted(image: Path, place: Path, options: Sequence[str]) -> Iterator[Path]:
     """An image mounted at a new directory; its loop device ends with the mount."""
     place.mkdir()
     subprocess.run(["mount", "-o", ",".join(["loop", *options]), image, place], check=True)
