@@ -16,7 +16,7 @@ ALLOWED = {room: set(ROOMS[: place + 1]) for place, room in enumerate(ROOMS)}
 ALLOWED["web"].discard("rpc")
 ALLOWED["cli"] = {"cli", "model", "rpc"}
 
-STANDARD_ONLY = ["sandbox/holder.py", "sandbox/enter.py", "rpc/client.py"]
+STANDARD_ONLY = ["sandbox/serving.py", "rpc/client.py"]
 """What starts often, or inside a build: no Twisted may be imported, directly or through the project's own modules."""
 
 

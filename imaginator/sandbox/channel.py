@@ -46,7 +46,7 @@ class Channel(ProcessProtocol):
         self._ended: Deferred[None] = Deferred()
         self._gone = False
         self.transport: IProcessTransport
-        argv = helper("holder", [str(os.getpid())])
+        argv = helper("serving", [str(os.getpid())])
         reactor.spawnProcess(self, argv[0], argv, {}, childFDs={0: "w", 1: "r", 2: "r"})
 
     @property

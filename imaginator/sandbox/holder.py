@@ -1,44 +1,26 @@
-"""The process that holds one build's tree: its mount namespace, and every operation on its files.
+"""One build's tree: its overlay mount, every operation on its files, and the commands in it.
 
-It owns a mount namespace and in it, over source layers, the overlay mount; both end with the process, and the process
-with the daemon (PR_SET_PDEATHSIG, and the end of its standard input). Requests come over standard input and are
-answered over standard output (see `frames`), one at a time. Standard library only, so that it starts in 15 ms.
-
-Started as ``holder.main`` with the daemon's process id. The first request, ``open``, gives it the workspace, which has
-``upper``, ``work`` and ``merged``, and the lower directories, topmost first; without any the upper is the tree.
-Commands are forked from it (see `enter`), which takes a tenth of the time that starting an interpreter takes.
+In a process of its own (see `serving`). The workspace has ``upper``, ``work`` and ``merged``; the lower directories are
+topmost first, and without any the upper is the tree. Commands are forked from this process (see `enter`), which takes a
+tenth of the time that starting an interpreter takes. Standard library only.
 """
 
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import stat
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from imaginator.sandbox.beneath import Root, read_all, remove_path, write_all
 from imaginator.sandbox.collecting import Collection
-from imaginator.sandbox.copying import NotCopyable, append_tree, copy_flat, copy_tree
+from imaginator.sandbox.copying import append_tree, copy_flat, copy_tree
 from imaginator.sandbox.enter import Entry, is_real_directory, launch
 from imaginator.sandbox.finishing import Upper, copy_metadata
-from imaginator.sandbox.frames import PART, Decoder, encode
 from imaginator.sandbox.offering import Offer
 from imaginator.sandbox.restoring import Restoration
 from imaginator.sandbox.scanning import look, lookup, paths_of, scan
-from imaginator.sandbox.syscalls import (
-    CLONE_NEWNS,
-    MNT_DETACH,
-    MS_NODEV,
-    MS_NOSUID,
-    MS_REC,
-    MS_SLAVE,
-    die_with_parent,
-    mount,
-    unmount,
-    unshare,
-)
+from imaginator.sandbox.syscalls import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
 from imaginator.sandbox.verifying import digests, providers, survey
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
@@ -311,81 +293,3 @@ def _escaped(path: bytes) -> bytes:
 def _with_parents(path: bytes) -> list[bytes]:
     parts = path.strip(b"/").split(b"/")
     return [b"/" + b"/".join(parts[: count + 1]) for count in range(len(parts))]
-
-
-def _answer(holder: Holder, operation: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    """The frames of one answer."""
-    try:
-        result = getattr(holder, operation)(*arguments)
-        if isinstance(result, Iterator):
-            for part in _parts(result):
-                yield "part", part
-            result = None
-        yield "done", result
-    except NotCopyable as error:
-        yield "error", _printable(str(error))
-    except OSError as error:
-        yield "error", _sentence(error)
-
-
-def _sentence(error: OSError) -> str:
-    # The name is a number where a call was given a descriptor.
-    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) and error.filename else ""
-    return _printable(f"{where}{error.strerror or error}")
-
-
-def _printable(sentence: str) -> str:
-    """Text that can be written as UTF-8, whatever bytes a name holds."""
-    return os.fsencode(sentence).decode(errors="backslashreplace")
-
-
-def _parts(items: Iterable[Any]) -> Iterator[list[Any]]:
-    part = []
-    for item in items:
-        part.append(item)
-        if len(part) == PART:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _requests() -> Iterator[tuple[str, tuple[Any, ...]]]:
-    decoder = Decoder()
-    while data := os.read(0, 1 << 16):
-        yield from decoder.feed(data)
-
-
-def _serve(requests: Iterator[tuple[str, tuple[Any, ...]]]) -> None:
-    holder: Holder | None = None
-    for operation, arguments in requests:
-        if holder is None:
-            holder = _opened(*arguments)
-            continue
-        holder.reap()
-        for frame in _answer(holder, operation, arguments):
-            write_all(1, encode(frame))
-
-
-def _opened(directory: bytes, lowers: list[bytes]) -> Holder:
-    """The tree that the first request asks for; without it there is nothing to serve."""
-    try:
-        unshare(CLONE_NEWNS)
-        mount(b"none", b"/", b"", MS_SLAVE | MS_REC)
-        holder = Holder(directory, lowers)
-    except OSError as error:
-        write_all(1, encode(("error", _sentence(error))))
-        sys.exit(1)
-    write_all(1, encode(("done", None)))
-    return holder
-
-
-def main(parent: str) -> None:
-    """Serve until standard input ends; the first answer tells that the tree is there, or why not."""
-    die_with_parent(int(parent))
-    os.setsid()
-    os.umask(0)
-    os.chdir("/")
-    # What is listed here holds no cycles, and collections would walk it again and again.
-    gc.disable()
-    _serve(_requests())

@@ -105,24 +105,10 @@ class Assembly:
         self.configuration = Configuration(
             ConfigurationParts(self.reactor, fetcher, self.workers, self.state, url, variables, arch)
         )
-        sources = Sources(self.reactor, self.state / "sources")
-        engine = Engine(
-            EngineParts(
-                reactor=self.reactor,
-                state_dir=self.state,
-                store=self.store,
-                layers=self.layers,
-                sources=sources,
-                workers=self.workers,
-                memory=SieveMemory(),
-                packages=self.packages,
-                verify=self.options["verify-builds"],
-            )
-        )
         self.queue = Queue(self.history, self._now)
         parts = RunnerParts(
             reactor=self.reactor,
-            engine=engine,
+            engine=self._engine(),
             store=self.store,
             configuration=self.configuration,
             queue=self.queue,
@@ -132,6 +118,20 @@ class Assembly:
             sandbox_limits=Limits(self.options["build-memory"], self.options["build-processes"]),
         )
         self.builder = Builder(parts, self.history, f"the embedded store in {self.state}")
+
+    def _engine(self) -> Engine:
+        parts = EngineParts(
+            reactor=self.reactor,
+            state_dir=self.state,
+            store=self.store,
+            layers=self.layers,
+            sources=Sources(self.reactor, self.state / "sources"),
+            workers=self.workers,
+            memory=SieveMemory(),
+            packages=self.packages,
+            verify=self.options["verify-builds"],
+        )
+        return Engine(parts)
 
     def _limits(self) -> BuildLimits:
         names = (
