@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
 import statistics
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.figure import Figure, seconds, spread
@@ -23,6 +25,7 @@ from imaginator.store.workers import Workers
 from tests.support.real_reactor import reactor
 
 RUNS = 5
+PIPE = 1 << 20
 FILES = 30_000
 BYTES = 1_000_000_000
 STREAM = "export"
@@ -85,9 +88,10 @@ def make_tree(root: Path) -> Path:
 
 
 def into_cat(write: Callable[[int], object]) -> None:
-    """Let something write into a pipe that cat empties."""
+    """Let something write into a pipe that cat empties; the pipe holds a few blocks, whoever writes."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as cat:
         assert cat.stdin is not None
+        fcntl.fcntl(cat.stdin, fcntl.F_SETPIPE_SZ, PIPE)
         with cat.stdin as pipe:
             write(pipe.fileno())
 
@@ -99,10 +103,19 @@ def export(state: Path, name: str, pipe: int) -> None:
         query = "SELECT record FROM images WHERE name = ?"
         (record,) = catalogue.read_now(lambda connection: connection.execute(query, (name,)).fetchone())
         store = EmbeddedStore(catalogue, Objects(state / "objects"), Workers(1, reactor))
-        for block in tar_blocks(decode_image(record), store):
+        for block in one_ahead(tar_blocks(decode_image(record), store)):
             write_whole(pipe, block)
     finally:
         catalogue.stopService()
+
+
+def one_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Let a thread make one block while the one before is written, as the daemon does (`web.streaming`)."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, blocks, b"")
+        while block := coming.result():
+            coming = worker.submit(next, blocks, b"")
+            yield block
 
 
 def write_whole(pipe: int, data: bytes) -> None:
