@@ -76,10 +76,10 @@ async def _changes(packing: Packing, tree: Tree, base: Base | None, rules: Rules
     changes = await tree.scan()
     if base is None:
         return changes
-    known = await packing.workers.run(lambda: {change.path for change in changes})
-    older = await packing.workers.run(paths_with_older_time, base, rules, packing.nodes)
-    lent = await tree.lookup([path for path in older if path not in known]) if older else []
-    changes += [change for change in lent if change.inode is not None]
+    if older := await packing.workers.run(paths_with_older_time, base, rules, packing.nodes):
+        known = await packing.workers.run(lambda: {change.path for change in changes})
+        lent = await tree.lookup([path for path in older if path not in known])
+        changes += [change for change in lent if change.inode is not None]
     groups = await packing.workers.run(groups_to_look_up, base, changes, rules)
     return changes + (await tree.lookup([path for group in groups for path in group]) if groups else [])
 

@@ -17,10 +17,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from imaginator.model.build import BuildRecord
 from imaginator.model.codec import to_json
+from imaginator.store.quota import Kept, make_room
 from imaginator.store.workers import Workers
 
 INFO = "buildInfo"
@@ -61,24 +61,17 @@ class LogArchive:
         self._make_room(entry)
 
     def _make_room(self, newest: Path) -> None:
-        entries = sorted(_entries(self._directory))
-        excess = sum(entry.size for entry in entries) - self._quota
-        for entry in entries:
-            if excess <= 0 or not self._quota:
-                return
-            if entry.path != newest:
-                shutil.rmtree(entry.path, ignore_errors=True)
-                excess -= entry.size
+        def remove(entry: Path) -> bool:
+            if entry != newest:
+                shutil.rmtree(entry, ignore_errors=True)
+            return entry != newest
+
+        if self._quota:
+            make_room(_entries(self._directory), self._quota, remove)
 
 
-class _Entry(NamedTuple):
-    modified: float
-    path: Path
-    size: int
-
-
-def _entries(directory: Path) -> Iterator[_Entry]:
+def _entries(directory: Path) -> Iterator[Kept[Path]]:
     for place, _, files in os.walk(directory):
         if INFO in files:
             stats = [os.stat(os.path.join(place, file)) for file in files]
-            yield _Entry(max(stat.st_mtime for stat in stats), Path(place), sum(stat.st_size for stat in stats))
+            yield Kept(max(stat.st_mtime for stat in stats), Path(place), sum(stat.st_size for stat in stats))

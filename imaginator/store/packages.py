@@ -19,12 +19,12 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 
 from imaginator.sandbox.offering import SMALLEST
+from imaginator.store.quota import Kept, make_room
 from imaginator.store.workers import Workers
 
 
@@ -51,26 +51,19 @@ class Packages:
         return self._workers.run(self._trim)
 
     def _trim(self) -> None:
-        entries = sorted(_entries(self._directory))
-        excess = sum(entry.size for entry in entries) - self.limit
-        for entry in entries:
-            if excess <= 0:
-                return
-            Path(entry.path).unlink(missing_ok=True)
-            excess -= entry.size
+        make_room(_files(self._directory), self.limit, _remove)
 
 
-class _Entry(NamedTuple):
-    used: int
-    path: str
-    size: int
+def _remove(path: str) -> bool:
+    Path(path).unlink(missing_ok=True)
+    return True
 
 
-def _entries(directory: Path) -> Iterator[_Entry]:
+def _files(directory: Path) -> Iterator[Kept[str]]:
     for place in filter(Path.is_dir, directory.iterdir()):
         with os.scandir(place) as files:
             for file in files:
                 with contextlib.suppress(FileNotFoundError):
                     status = file.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        yield _Entry(status.st_mtime_ns, file.path, max(status.st_size, SMALLEST))
+                        yield Kept(status.st_mtime_ns, file.path, max(status.st_size, SMALLEST))

@@ -21,7 +21,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+
+from imaginator.store.quota import Kept, make_room
 
 TREE = "tree"
 SIZE = "size"
@@ -29,11 +30,6 @@ GONE = ".gone-"
 """How the names of layers begin that are being removed."""
 PARTIAL = "restore-"
 """How the names of trees begin that are to become layers."""
-
-
-class _Layer(NamedTuple):
-    size: int
-    used: float
 
 
 class Shelf:
@@ -77,35 +73,30 @@ class Shelf:
 
     def take_excess(self) -> list[Path]:
         """Take away the layers used longest ago until the rest is within the limit; what is left to be removed."""
-        layers = self._layers() if self._limit else {}
-        excess = sum(layer.size for layer in layers.values()) - self._limit
-        taken = []
-        for layer in sorted(layers, key=lambda layer: layers[layer].used):
-            if excess > 0 and (gone := self._take(layer)):
-                taken.append(gone)
-                excess -= layers[layer].size
+        taken: list[Path] = []
+        if self._limit:
+            make_room(self._layers(), self._limit, lambda layer: self._take(layer, taken))
         return taken
 
-    def _take(self, layer: str) -> Path | None:
-        """Take a layer's name away; None where somebody uses it, or it is gone already."""
+    def _take(self, layer: str, taken: list[Path]) -> bool:
+        """Take a layer's name away, unless somebody uses it or it is gone already."""
         gone = self._directory / f"{GONE}{layer}"
         with self._lock:
             if self._users[layer]:
-                return None
+                return False
             try:
                 (self._directory / layer).rename(gone)
             except FileNotFoundError:  # the collector was faster
-                return None
-        return gone
+                return False
+        taken.append(gone)
+        return True
 
     def leftovers(self) -> list[Path]:
         """What a killed daemon was about to remove, or had not finished."""
         return [place for place in self._directory.iterdir() if place.name.startswith((GONE, PARTIAL))]
 
-    def _layers(self) -> dict[str, _Layer]:
-        found = {}
+    def _layers(self) -> Iterator[Kept[str]]:
         for place in self._directory.iterdir():
             with contextlib.suppress(FileNotFoundError, ValueError):
                 if not place.name.startswith(GONE):
-                    found[place.name] = _Layer(int((place / SIZE).read_text()), place.stat().st_mtime)
-        return found
+                    yield Kept(place.stat().st_mtime, place.name, int((place / SIZE).read_text()))
