@@ -222,3 +222,15 @@ async def test_a_restored_tree_is_the_tree(tmp_path: Path) -> None:
         await sandbox.tree.restore(entries, tmp_path / "objects")
 
     assert before == walk(tmp_path / "again" / "upper")
+
+
+@pytest_twisted.ensureDeferred
+async def test_neither_set_id_bits_nor_devices_work_in_a_tree(tmp_path: Path) -> None:
+    """The overlay is mounted so that they are only kept."""
+    tree = source_tree(tmp_path / "source")
+    workspace = Workspace(tmp_path / "build", (tree,))
+    async with opened(workspace) as sandbox:
+        mounts = Path(f"/proc/{sandbox._channel.pid}/mounts").read_text().splitlines()
+
+    (options,) = (line.split()[3].split(",") for line in mounts if line.split()[1] == str(workspace.tree))
+    assert {"nosuid", "nodev"} <= set(options)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest_twisted
@@ -153,3 +156,22 @@ async def test_leftovers_are_told(tmp_path: Path) -> None:
             (tmp_path / "layers" / name).mkdir()
 
         assert {"restore-abc", ".gone-abc"} == {path.name for path in shelves.layers.leftovers()}
+
+
+@pytest_twisted.ensureDeferred
+async def test_set_id_files_of_a_layer_are_out_of_reach() -> None:
+    """Another user of the host cannot run one, even where the state directory lets everybody in."""
+    with tempfile.TemporaryDirectory() as name:
+        state = Path(name)
+        state.chmod(0o755)
+        async with running_store(state) as parts:
+            shelves = Shelves(parts, 0)
+            (state / "fresh").mkdir()
+            shutil.copy("/bin/busybox", state / "fresh/su")
+            (state / "fresh/su").chmod(0o4755)
+            layer = await shelves.layers.adopt(state / "fresh", 0)
+            program = shelves.layers.path(layer) / "su"
+
+        for user, reached in ((0, True), (65534, False)):
+            look = ["setpriv", f"--reuid={user}", "--clear-groups", "test", "-x", str(program)]
+            assert reached == (subprocess.run(look, check=False).returncode == 0)
