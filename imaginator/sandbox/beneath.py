@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imaginator.sandbox.syscalls import open_beneath
+from imaginator.sandbox.kernel.files import open_beneath
 
 NEW_DIRECTORY = 0o755
 """The mode of directories that copying makes; they belong to root."""

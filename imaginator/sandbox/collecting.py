@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imaginator.sandbox.contents import clone, write_content
 from imaginator.sandbox.forks import side_by_side
-from imaginator.sandbox.syscalls import sync_file_system
+from imaginator.sandbox.kernel.files import sync_file_system
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:

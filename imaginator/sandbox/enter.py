@@ -19,12 +19,7 @@ import signal
 import stat
 from collections.abc import Callable
 
-from imaginator.sandbox.syscalls import (
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    CLONE_NEWUTS,
+from imaginator.sandbox.kernel.mounts import (
     MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
@@ -33,11 +28,18 @@ from imaginator.sandbox.syscalls import (
     MS_RDONLY,
     MS_REC,
     MS_REMOUNT,
-    die_with_parent,
     mount,
     pivot_root_here,
+)
+from imaginator.sandbox.kernel.namespaces import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUTS,
     unshare,
 )
+from imaginator.sandbox.kernel.privileges import die_with_parent
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from imaginator.sandbox.beneath import Root, remove_at
 from imaginator.sandbox.contents import copy_content
+from imaginator.sandbox.kernel.files import open_beneath
 from imaginator.sandbox.scanning import OPAQUE, OVERLAY_ATTRIBUTES, is_whiteout
-from imaginator.sandbox.syscalls import open_beneath
 
 
 class Upper:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from imaginator.sandbox.beneath import write_all
-from imaginator.sandbox.syscalls import die_with_parent
+from imaginator.sandbox.kernel.privileges import die_with_parent
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from imaginator.sandbox.collecting import Collection
 from imaginator.sandbox.copying import append_tree, copy_flat, copy_tree
 from imaginator.sandbox.enter import Entry, is_real_directory, launch
 from imaginator.sandbox.finishing import Upper, copy_metadata
+from imaginator.sandbox.kernel.mounts import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
 from imaginator.sandbox.offering import Offer
 from imaginator.sandbox.restoring import Restoration
 from imaginator.sandbox.scanning import look, lookup, paths_of, scan
-from imaginator.sandbox.syscalls import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
 from imaginator.sandbox.verifying import digests, providers, survey
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does

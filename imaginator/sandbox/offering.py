@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 from imaginator.sandbox.beneath import remove_path
 from imaginator.sandbox.contents import copy_content
-from imaginator.sandbox.syscalls import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
+from imaginator.sandbox.kernel.mounts import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
 
 SMALLEST = 1 << 16
 """Bytes that a file counts as at least: a cache of many tiny files would take builds long to look at."""

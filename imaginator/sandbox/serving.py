@@ -19,7 +19,9 @@ from imaginator.sandbox.beneath import write_all
 from imaginator.sandbox.copying import NotCopyable
 from imaginator.sandbox.frames import PART, Decoder, encode
 from imaginator.sandbox.holder import Holder
-from imaginator.sandbox.syscalls import CLONE_NEWNS, MS_REC, MS_SLAVE, die_with_parent, mount, unshare
+from imaginator.sandbox.kernel.mounts import MS_REC, MS_SLAVE, mount
+from imaginator.sandbox.kernel.namespaces import CLONE_NEWNS, unshare
+from imaginator.sandbox.kernel.privileges import die_with_parent
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:

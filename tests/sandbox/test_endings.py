@@ -13,9 +13,9 @@ from twisted.internet.task import Clock, deferLater
 
 from imaginator.sandbox import enter
 from imaginator.sandbox.channel import Channel
+from imaginator.sandbox.kernel.namespaces import unshare
 from imaginator.sandbox.process import GRACE, Child, Exit, Tail, spawn
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
-from imaginator.sandbox.syscalls import unshare
 from tests.sandbox.test_process import wait_until_gone
 from tests.support.real_reactor import reactor
 from tests.support.sandboxes import NO_LIMITS, opened, run, small_tree

@@ -18,8 +18,8 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 
 from imaginator.model.errors import BuildFailed
-from imaginator.sandbox import syscalls
 from imaginator.sandbox.holder import Holder
+from imaginator.sandbox.kernel import calls
 from imaginator.sandbox.sandbox import Workspace
 from imaginator.store.merkle import Rules
 from tests.build.test_pack import Packer
@@ -62,7 +62,7 @@ def before_each_step(action: Callable[[], None]) -> Iterator[None]:
         return stepped
 
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name in ((os, "rename"), (os, "fsync"), (syscalls._libc, "syncfs")):
+        for owner, name in ((os, "rename"), (os, "fsync"), (calls.libc, "syncfs")):
             patch.setattr(owner, name, after_action(getattr(owner, name)))
         yield
 
@@ -72,7 +72,7 @@ def no_syncing() -> Iterator[None]:
     """Every sync of this process does nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
-        patch.setattr(syscalls._libc, "syncfs", lambda _: 0)
+        patch.setattr(calls.libc, "syncfs", lambda _: 0)
         yield
 
 
