@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from imaginator.sandbox.kernel.files import open_beneath
+from imaginator.sandbox.owners import ON_DISK, Owners
 
 NEW_DIRECTORY = 0o755
 """The mode of directories that copying makes; they belong to root."""
 
 
 class Root:
-    """The root directory of a tree."""
+    """The root directory of a tree whose owners are seen as ``owners`` says."""
 
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, owners: Owners = ON_DISK) -> None:
         self.path = path
+        self.owners = owners
         self.descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -75,7 +77,7 @@ class Root:
         except FileNotFoundError:
             self.make_directories(os.path.dirname(path))
             with self.parent(path) as (directory, name):
-                make_directory(directory, name)
+                make_directory(directory, name, self.owners.first)
 
     def status(self, path: bytes) -> os.stat_result | None:
         """What lies at ``path``, links not followed at its end; None for nothing."""
@@ -102,12 +104,12 @@ class Root:
                 self.remove(path)
 
 
-def make_directory(directory: int, name: bytes) -> None:
-    """Make a directory that belongs to root, whatever the umask and a set-group-id parent."""
+def make_directory(directory: int, name: bytes, root: int) -> None:
+    """Make a directory that belongs to ``root``, whatever the umask and a set-group-id parent."""
     os.mkdir(name, NEW_DIRECTORY, dir_fd=directory)
     descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        os.fchown(descriptor, 0, 0)
+        os.fchown(descriptor, root, root)
         os.fchmod(descriptor, NEW_DIRECTORY)
     finally:
         os.close(descriptor)

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.frames import Decoder, encode
+from imaginator.sandbox.policy import Policy
 from imaginator.sandbox.process import Reactor
 
 Convert = Callable[[Any], Any]
@@ -54,10 +55,14 @@ class Channel(ProcessProtocol):
         """The holder's process."""
         return int(self.transport.pid)
 
-    async def open(self, directory: Path, lowers: Sequence[Path]) -> None:
-        """Let the holder make its tree; where that fails, raises `BuildFailed` and the holder has ended."""
+    async def open(self, directory: Path, lowers: Sequence[Path], policy: Policy | None) -> None:
+        """Let the holder make its tree; where that fails, raises `BuildFailed` and the holder has ended.
+
+        With a policy, the holder's commands are confined.
+        """
+        names = [os.fsencode(lower) for lower in lowers]
         try:
-            await self.ask("open", os.fsencode(directory), [os.fsencode(lower) for lower in lowers])
+            await self.ask("open", os.fsencode(directory), names, None if policy is None else tuple(policy))
         except BaseException:
             await self.close()
             raise

@@ -29,12 +29,12 @@ def copy_tree(root: Root, source: bytes, target: bytes) -> None:
         for entry in _entries(source):
             path = os.path.join(target, entry.name)
             if entry.is_symlink():
-                _copy_link(directory, entry)
+                _copy_link(directory, entry, root.owners.first)
             elif entry.is_dir():
-                _enter(directory, entry.name)
+                _enter(directory, entry.name, root.owners.first)
                 copy_tree(root, entry.path, path)
             elif entry.is_file():
-                _copy_file(directory, entry)
+                _copy_file(directory, entry, root.owners.first)
             else:
                 raise NotCopyable(f"{os.fsdecode(path)}: neither a file, a directory nor a symbolic link")
 
@@ -62,7 +62,7 @@ def copy_flat(root: Root, source: bytes, target: bytes, mode: int) -> list[bytes
     with root.directory(target) as directory:
         for entry in _entries(source):
             if not entry.name.startswith(b".") and entry.is_file():
-                _replace(directory, entry.path, entry.name, mode)
+                _replace(directory, entry.path, entry.name, mode, root.owners.first)
                 names.append(entry.name)
     return names
 
@@ -79,17 +79,17 @@ def _status(directory: int, name: bytes) -> os.stat_result | None:
         return None
 
 
-def _enter(directory: int, name: bytes) -> None:
+def _enter(directory: int, name: bytes, root: int) -> None:
     """Let there be a directory, or a link to one, which is gone through and never replaced."""
     status = _status(directory, name)
     if status is None:
-        make_directory(directory, name)
+        make_directory(directory, name, root)
     elif not (stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)):
         os.unlink(name, dir_fd=directory)
-        make_directory(directory, name)
+        make_directory(directory, name, root)
 
 
-def _copy_link(directory: int, entry: os.DirEntry[bytes]) -> None:
+def _copy_link(directory: int, entry: os.DirEntry[bytes], root: int) -> None:
     wanted = os.readlink(entry.path)
     status = _status(directory, entry.name)
     if status and stat.S_ISLNK(status.st_mode) and os.readlink(entry.name, dir_fd=directory) == wanted:
@@ -97,16 +97,16 @@ def _copy_link(directory: int, entry: os.DirEntry[bytes]) -> None:
     if status:
         remove_at(directory, entry.name)
     os.symlink(wanted, entry.name, dir_fd=directory)
-    os.chown(entry.name, 0, 0, dir_fd=directory, follow_symlinks=False)
+    os.chown(entry.name, root, root, dir_fd=directory, follow_symlinks=False)
 
 
-def _copy_file(directory: int, entry: os.DirEntry[bytes]) -> None:
+def _copy_file(directory: int, entry: os.DirEntry[bytes], root: int) -> None:
     status = _status(directory, entry.name)
     if status and stat.S_ISREG(status.st_mode) and _equal(directory, entry):
         return
     if status and stat.S_ISDIR(status.st_mode):
         remove_at(directory, entry.name)
-    _replace(directory, entry.path, entry.name, entry.stat().st_mode & SOURCE_MODE)
+    _replace(directory, entry.path, entry.name, entry.stat().st_mode & SOURCE_MODE, root)
 
 
 def _equal(directory: int, entry: os.DirEntry[bytes]) -> bool:
@@ -125,15 +125,15 @@ def _equal(directory: int, entry: os.DirEntry[bytes]) -> bool:
                 return True
 
 
-def _replace(directory: int, source: bytes, name: bytes, mode: int) -> None:
-    """Put a copy of the host's file ``source`` at ``name``, in one step."""
+def _replace(directory: int, source: bytes, name: bytes, mode: int, root: int) -> None:
+    """Put a copy of the host's file ``source`` at ``name``, in one step; it belongs to ``root``."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(_TEMPORARY, flags, 0o600, dir_fd=directory)
     try:
         with open(source, "rb", buffering=0) as file:
             while data := file.read(_BLOCK):
                 write_all(descriptor, data)
-        os.fchown(descriptor, 0, 0)
+        os.fchown(descriptor, root, root)
         os.fchmod(descriptor, mode)
         os.rename(_TEMPORARY, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
@@ -151,7 +151,7 @@ def _append(root: Root, entry: os.DirEntry[bytes], path: bytes) -> None:
         descriptor = root.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
     except FileNotFoundError:
         with root.parent(path) as (directory, name):
-            _replace(directory, entry.path, name, entry.stat().st_mode & SOURCE_MODE)
+            _replace(directory, entry.path, name, entry.stat().st_mode & SOURCE_MODE, root.owners.first)
         return
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

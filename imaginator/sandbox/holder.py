@@ -14,17 +14,23 @@ from collections.abc import Iterator
 
 from imaginator.sandbox.beneath import Root, read_all, remove_path, write_all
 from imaginator.sandbox.collecting import Collection
+from imaginator.sandbox.confinement import MOUNTED, Confinement
 from imaginator.sandbox.copying import append_tree, copy_flat, copy_tree
-from imaginator.sandbox.enter import Entry, is_real_directory, launch
+from imaginator.sandbox.enter import Entry, launch
 from imaginator.sandbox.finishing import Upper, copy_metadata
-from imaginator.sandbox.kernel.mounts import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
+from imaginator.sandbox.interior import is_real_directory
+from imaginator.sandbox.kernel.mounts import MNT_DETACH, mount, unmount
+from imaginator.sandbox.kernel.privileges import files_as
 from imaginator.sandbox.offering import Offer
+from imaginator.sandbox.owners import ON_DISK
 from imaginator.sandbox.restoring import Restoration
+from imaginator.sandbox.rooting import Binding
 from imaginator.sandbox.scanning import look, lookup, paths_of, scan
 from imaginator.sandbox.verifying import digests, providers, survey
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from imaginator.sandbox.scanning import Inode
@@ -36,41 +42,71 @@ OVERLAY_OPTIONS = b"index=on,metacopy=off,redirect_dir=off,volatile"
 
 
 class Holder:
-    """The tree and its operations: a method a request, named like it."""
+    """The tree and its operations: a method a request, named like it.
 
-    def __init__(self, directory: bytes, lowers: list[bytes]) -> None:
+    ``policy`` is the system-call filter of the commands' confinement and the names of the calls that it leaves to be
+    answered; without one, commands are the host's root (a bootstrap).
+    """
+
+    def __init__(
+        self, directory: bytes, lowers: list[bytes], policy: tuple[bytes, dict[tuple[int, int], str]] | None
+    ) -> None:
         self._directory = directory
         self._lowers = lowers
         self._upper = os.path.join(directory, b"upper")
         self._merged = os.path.join(directory, b"merged") if lowers else self._upper
+        self._workspace = directory
+        self._confinement = Confinement(os.path.join(directory, b"scratch"), *policy) if policy else None
+        self._owners = self._confinement.owners if self._confinement and lowers else ON_DISK
         self._mounted = False
         if lowers:
             self._mount()
-        self._root = Root(self._merged)
+        self._shown = self._merged
+        if self._confinement and not lowers:
+            self._shown = self._confinement.show(self._upper, b"tree", read_only=False)
+        self._root = Root(self._merged, self._owners)
         self._restoration: Restoration | None = None
         self._commands: set[int] = set()
         self._collections: list[Collection] = []
         self._offer: Offer | None = None
 
     def _mount(self) -> None:
-        work = os.path.join(self._directory, b"work")
-        # mount(2) takes a page of options: names relative to the layers' folder make a long chain fit into it.
-        layers = os.path.dirname(self._lowers[0])
-        os.chdir(layers)
-        lowers = b":".join(_escaped(os.path.relpath(lower, layers)) for lower in self._lowers)
-        options = b"lowerdir=%b,upperdir=%b,workdir=%b,%b" % (
-            lowers,
-            _escaped(self._upper),
-            _escaped(work),
+        # A fresh upper's root covers the source's: it must be the same directory to begin with.
+        copy_metadata(self._lowers[0], self._upper)
+        lowers, workspace = self._names()
+        options = b"lowerdir=%b,upperdir=%b/upper,workdir=%b/work,%b" % (
+            b":".join(map(_escaped, lowers)),
+            _escaped(workspace),
+            _escaped(workspace),
             OVERLAY_OPTIONS,
         )
         if len(options) >= PAGE:
             raise OSError(errno.E2BIG, f"{len(self._lowers)} layers are more than one mount can name", "")
-        # A fresh upper's root covers the source's: it must be the same directory to begin with.
-        copy_metadata(self._lowers[0], self._upper)
-        mount(b"overlay", self._merged, b"overlay", MS_NODEV | MS_NOSUID, options)
+        # What overlayfs makes by itself, it makes as who mounted it: that must be an id which the upper has.
+        with files_as(self._owners.first):
+            mount(b"overlay", self._merged, b"overlay", MOUNTED, options)
         self._mounted = True
         os.chdir("/")
+
+    def _names(self) -> tuple[list[bytes], bytes]:
+        """Changes to where the layers and the workspace have short names, and gives these.
+
+        mount(2) takes a page of options: relative names make a long chain fit into it.
+        """
+        if self._confinement is None:
+            layers = os.path.dirname(self._lowers[0])
+            os.chdir(layers)
+            return [os.path.relpath(lower, layers) for lower in self._lowers], self._directory
+        folders: dict[bytes, bytes] = {}
+        for folder in map(os.path.dirname, self._lowers):
+            if folder not in folders:
+                folders[folder] = b"%d" % len(folders)
+                self._confinement.show(folder, folders[folder], read_only=True)
+        self._workspace = self._confinement.show(self._directory, b"own", read_only=False)
+        os.chdir(self._confinement.scratch)
+        return [
+            os.path.join(folders[os.path.dirname(lower)], os.path.basename(lower)) for lower in self._lowers
+        ], b"own"
 
     def start(self, options: dict[str, Any], output: int, status: int) -> int:
         """Start a command (see `enter.Entry`); its process.
@@ -81,12 +117,21 @@ class Holder:
         # Opened by its number in the other process, a pipe needs no socket to be passed over.
         pipes = [os.open(f"/proc/{daemon}/fd/{number}", os.O_WRONLY | os.O_CLOEXEC) for number in (output, status)]
         try:
-            pid = launch(Entry(self._merged, options), *pipes)
+            pid = launch(self._entry(options), *pipes)
         finally:
             for pipe in pipes:
                 os.close(pipe)
         self._commands.add(pid)
         return pid
+
+    def _entry(self, options: dict[str, Any]) -> Entry:
+        offered = self._offer.directory if self._offer else None
+        binds = [Binding(source, target, writable, source == offered) for source, target, writable in options["binds"]]
+        return Entry(self._shown, options, binds, self._confinement)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        """What is made in the tree meanwhile belongs to the image's root."""
+        return files_as(self._owners.first)
 
     def reap(self) -> None:
         """Let the launchers that have ended go; they tell of their commands' ends themselves."""
@@ -105,8 +150,9 @@ class Holder:
 
     def write(self, path: bytes, data: bytes, mode: int) -> None:
         """Write a file through the image's links; a new one gets ``mode``."""
-        self._root.make_directories(os.path.dirname(path))
-        descriptor = self._open_for_writing(path, mode)
+        with self._writing():
+            self._root.make_directories(os.path.dirname(path))
+            descriptor = self._open_for_writing(path, mode)
         try:
             write_all(descriptor, data)
         finally:
@@ -121,17 +167,17 @@ class Holder:
             with self._root.parent(path) as (directory, name):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(name, flags, 0o600, dir_fd=directory)
-            os.fchown(descriptor, 0, 0)
+            os.fchown(descriptor, self._owners.first, self._owners.first)
             os.fchmod(descriptor, mode)
             return descriptor
 
     def stat(self, path: bytes) -> Inode | None:
         """The inode at a path, not following a link at its end."""
         if path == b"/":
-            return look(self._merged)[0]
+            return look(self._merged, self._owners)[0]
         try:
             with self._root.parent(path) as (directory, name):
-                return look(b"/proc/self/fd/%d/%b" % (directory, name))[0]
+                return look(b"/proc/self/fd/%d/%b" % (directory, name), self._owners)[0]
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -142,15 +188,18 @@ class Holder:
 
     def copy_in(self, source: bytes, target: bytes) -> None:
         """Copy a directory of the host over the tree."""
-        copy_tree(self._root, source, target)
+        with self._writing():
+            copy_tree(self._root, source, target)
 
     def append_in(self, source: bytes) -> list[bytes]:
         """Append a directory's files to the tree's; the links that were skipped."""
-        return append_tree(self._root, source)
+        with self._writing():
+            return append_tree(self._root, source)
 
     def copy_flat(self, source: bytes, target: bytes, mode: int) -> list[bytes]:
         """Copy the files of one directory."""
-        return copy_flat(self._root, source, target, mode)
+        with self._writing():
+            return copy_flat(self._root, source, target, mode)
 
     def make_mount_points(self, paths: list[bytes]) -> list[bytes]:
         """Make directories where nothing is; those that were made, parents first."""
@@ -158,7 +207,8 @@ class Holder:
         for path in paths:
             for parent in _with_parents(path):
                 if self._root.status(parent) is None:
-                    self._root.make_directories(parent)
+                    with self._writing():
+                        self._root.make_directories(parent)
                     made.append(parent)
         return made
 
@@ -175,9 +225,9 @@ class Holder:
     def offer_packages(self, target: bytes, cache: bytes, offer_in: bytes) -> tuple[bytes, int] | None:
         """Offer what a cache holds to commands that see the directory, which is returned, at ``target``."""
         with self._root.place(target) as place:
-            if place is None or not is_real_directory(place):
+            if place is None or not is_real_directory(os.fsdecode(place)):
                 return None
-        self._offer = Offer(self._directory, cache)
+        self._offer = Offer(self._directory, self._workspace, self._owners.first, cache)
         return self._offer.directory, self._offer.open(offer_in)
 
     def keep_packages(self, suffix: bytes, room: int) -> tuple[int, int]:
@@ -208,7 +258,7 @@ class Holder:
 
     def scan(self) -> Iterator[Any]:
         """What the upper says."""
-        return scan(self._upper, self._merged)
+        return scan(self._upper, self._merged, self._owners)
 
     def changed_paths(self) -> Iterator[bytes]:
         """The paths that the upper speaks of."""
@@ -231,7 +281,7 @@ class Holder:
 
     def survey(self) -> Iterator[Any]:
         """Every path of the tree."""
-        return survey(self._merged)
+        return survey(self._merged, self._owners)
 
     def digests(self, paths: list[bytes], folder: bytes) -> Iterator[Any]:
         """The digests of files below a directory of the host; of the tree where that is empty."""

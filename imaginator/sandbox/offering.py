@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from imaginator.sandbox.beneath import remove_path
 from imaginator.sandbox.contents import copy_content
 from imaginator.sandbox.kernel.mounts import MNT_DETACH, MS_NODEV, MS_NOSUID, mount, unmount
+from imaginator.sandbox.kernel.privileges import files_as
 
 SMALLEST = 1 << 16
 """Bytes that a file counts as at least: a cache of many tiny files would take builds long to look at."""
@@ -35,20 +36,26 @@ _BLOCK = 1 << 20
 
 
 class Offer:
-    """What ``cache``, a directory, offers to the build in a workspace; ``directory`` is what commands are to see."""
+    """What ``cache``, a directory, offers to the build in a workspace; ``directory`` is what commands are to see.
 
-    def __init__(self, workspace: bytes, cache: bytes) -> None:
+    ``shown`` is the workspace with the owners that commands see, whose root is ``root`` on the host.
+    """
+
+    def __init__(self, workspace: bytes, shown: bytes, root: int, cache: bytes) -> None:
         self._place = os.path.join(workspace, b"packages")
+        self._shown = os.path.join(shown, b"packages")
+        self._root = root
         self._cache = cache
-        self.directory = os.path.join(self._place, b"merged")
+        self.directory = os.path.join(self._shown, b"merged")
 
     def open(self, offer_in: bytes) -> int:
         """Mount the view; how many files it offers, in ``offer_in`` within it."""
         for name in (b"", b"offered", b"upper", b"work", b"merged", os.path.join(b"offered", offer_in)):
             os.makedirs(os.path.join(self._place, name), 0o755, exist_ok=True)
         count = self._link(os.path.join(self._place, b"offered", offer_in))
-        os.chdir(self._place)
-        mount(b"overlay", b"merged", b"overlay", MS_NODEV | MS_NOSUID, OPTIONS)
+        os.chdir(self._shown)
+        with files_as(self._root):
+            mount(b"overlay", b"merged", b"overlay", MS_NODEV | MS_NOSUID, OPTIONS)
         os.chdir("/")
         return count
 

@@ -18,6 +18,7 @@ from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.enter import LAUNCH_FAILED
 from imaginator.sandbox.limits import ControlGroups, Limits
+from imaginator.sandbox.policy import Policy, policy
 from imaginator.sandbox.process import Child, Output, Reactor, pipe_to
 from imaginator.sandbox.tree import Tree
 
@@ -95,7 +96,7 @@ class Sandbox:
         except OSError:
             await sandbox.close()
             raise
-        await sandbox._channel.open(workspace.directory, workspace.lowers)
+        await sandbox._channel.open(workspace.directory, workspace.lowers, sandbox._policy())
         try:
             sandbox._groups = ControlGroups(workspace.directory.name, limits)
         except OSError as error:
@@ -123,7 +124,6 @@ class Sandbox:
         options = {
             "command": [os.fsencode(word) for word in argv],
             "environment": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
-            "host": self._profile is Profile.BOOTSTRAP,
             "network": network,
             "mounts": mounts,
             "discard": discard,
@@ -135,6 +135,9 @@ class Sandbox:
         child.wait().addBoth(lambda _: self._running.discard(child))
         ensureDeferred(self._start(child, options))
         return child
+
+    def _policy(self) -> Policy | None:
+        return policy() if self._profile is Profile.MANIFEST else None
 
     async def _start(self, child: Child, options: Mapping[str, object]) -> None:
         """Let the holder start a command; when it cannot, the command has ended with the holder's words."""

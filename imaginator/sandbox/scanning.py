@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from imaginator.sandbox.beneath import Root
+from imaginator.sandbox.owners import ON_DISK, Owners
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ _KINDS = {
 }
 
 
-def scan(upper: bytes, merged: bytes) -> Iterator[Change]:
+def scan(upper: bytes, merged: bytes, owners: Owners = ON_DISK) -> Iterator[Change]:
     """Every path that the upper speaks of, parents first, siblings bytewise; for a plain tree both are one."""
-    yield _change(b"/", upper, merged)
-    yield from _scan_directory(b"/", upper, merged)
+    yield _change(b"/", upper, merged, owners)
+    yield from _scan_directory(b"/", upper, merged, owners)
 
 
 def paths_of(upper: bytes, path: bytes = b"/") -> Iterator[bytes]:
@@ -51,25 +52,25 @@ def paths_of(upper: bytes, path: bytes = b"/") -> Iterator[bytes]:
             yield from paths_of(upper, child)
 
 
-def _scan_directory(path: bytes, upper: bytes, merged: bytes) -> Iterator[Change]:
+def _scan_directory(path: bytes, upper: bytes, merged: bytes, owners: Owners) -> Iterator[Change]:
     with os.scandir(upper + path) as entries:
         names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     for name, is_directory in names:
         child = os.path.join(path, name)
-        yield _change(child, upper, merged)
+        yield _change(child, upper, merged, owners)
         if is_directory:
-            yield from _scan_directory(child, upper, merged)
+            yield from _scan_directory(child, upper, merged, owners)
 
 
-def _change(path: bytes, upper: bytes, merged: bytes) -> Change:
+def _change(path: bytes, upper: bytes, merged: bytes, owners: Owners) -> Change:
     status = os.lstat(upper + path)
     if upper == merged:
-        inode, number = look(merged + path, status)
+        inode, number = look(merged + path, owners, status)
         return path, inode, False, number
     if is_whiteout(status):
         return path, None, False, 0
     opaque = stat.S_ISDIR(status.st_mode) and _is_opaque(upper + path)
-    inode, number = look(merged + path)
+    inode, number = look(merged + path, owners)
     return path, inode, opaque, number
 
 
@@ -91,11 +92,11 @@ def lookup(paths: Iterable[bytes], root: Root) -> Iterator[Change]:
         inode, number = None, 0
         with root.place(path) as place:
             if place is not None and os.path.lexists(place):
-                inode, number = look(place)
+                inode, number = look(place, root.owners)
         yield path, inode, False, number
 
 
-def look(path: bytes, status: os.stat_result | None = None) -> tuple[Inode | None, int]:
+def look(path: bytes, owners: Owners, status: os.stat_result | None = None) -> tuple[Inode | None, int]:
     """The inode at a path of the host, None for a socket, and its number where it has several links."""
     status = status or os.lstat(path)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
@@ -104,22 +105,22 @@ def look(path: bytes, status: os.stat_result | None = None) -> tuple[Inode | Non
     inode = (
         kind,
         stat.S_IMODE(status.st_mode),
-        status.st_uid,
-        status.st_gid,
+        owners.image(status.st_uid),
+        owners.image(status.st_gid),
         status.st_mtime_ns,
         status.st_size if kind == "f" else 0,
         b"",
         os.readlink(path) if kind == "l" else b"",
         status.st_rdev if kind in "cb" else 0,
-        _attributes(path),
+        _attributes(path, owners),
     )
     return inode, status.st_ino if kind != "d" and status.st_nlink > 1 else 0
 
 
-def _attributes(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+def _attributes(path: bytes, owners: Owners) -> tuple[tuple[bytes, bytes], ...]:
     names = sorted(name for name in os.listxattr(path, follow_symlinks=False))
     return tuple(
-        (os.fsencode(name), os.getxattr(path, name, follow_symlinks=False))
+        (os.fsencode(name), owners.attribute(name, os.getxattr(path, name, follow_symlinks=False)))
         for name in names
         if not name.startswith(OVERLAY_ATTRIBUTES)
     )

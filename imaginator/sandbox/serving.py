@@ -4,8 +4,8 @@ It owns a mount namespace, in which its `Holder` mounts; that ends with the proc
 (PR_SET_PDEATHSIG, and the end of its standard input). Requests come over standard input and are answered over standard
 output (see `frames`). Standard library only, so that it starts in 15 ms.
 
-Started as ``serving.main`` with the daemon's process id. The first request, ``open``, gives it the workspace and the
-lower directories.
+Started as ``serving.main`` with the daemon's process id. The first request, ``open``, gives it the workspace, the
+lower directories and the policy of its commands.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def _serve(requests: Iterator[tuple[str, tuple[Any, ...]]]) -> None:
             write_all(1, encode(frame))
 
 
-def _opened(directory: bytes, lowers: list[bytes]) -> Holder:
+def _opened(*request: Any) -> Holder:
     """The tree that the first request asks for; without it there is nothing to serve."""
     try:
         unshare(CLONE_NEWNS)
         mount(b"none", b"/", b"", MS_SLAVE | MS_REC)
-        holder = Holder(directory, lowers)
+        holder = Holder(*request)
     except OSError as error:
         write_all(1, encode(("error", _sentence(error))))
         sys.exit(1)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imaginator.sandbox.beneath import Root
 from imaginator.sandbox.forks import side_by_side
+from imaginator.sandbox.owners import Owners
 from imaginator.sandbox.scanning import scan
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
@@ -25,9 +26,9 @@ _BLOCK = 1 << 20
 _ENOUGH_FOR_A_PROCESS = 32
 
 
-def survey(tree: bytes) -> Iterator[Change]:
+def survey(tree: bytes, owners: Owners) -> Iterator[Change]:
     """Every path of a tree, parents first; each inode that is no directory with its number, however many its links."""
-    for path, inode, opaque, number in scan(tree, tree):
+    for path, inode, opaque, number in scan(tree, tree, owners):
         if inode is not None and inode[0] != "d":
             number = number or os.lstat(tree + path).st_ino
         yield path, inode, opaque, number

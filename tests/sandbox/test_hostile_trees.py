@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 
 from imaginator.model.changes import Touches
 from imaginator.model.errors import BuildFailed
+from imaginator.sandbox.kernel.privileges import files_as
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 from tests.support.real_reactor import reactor
@@ -30,9 +33,12 @@ def folder(tmp_path: Path, name: str, *files: str) -> Path:
     return top
 
 
-def inside(sandbox: Sandbox, workspace: Workspace) -> Path:
-    """The tree as its holder sees it."""
-    return Path(f"/proc/{sandbox._channel.pid}/root{workspace.tree}")
+@contextmanager
+def inside(sandbox: Sandbox, workspace: Workspace) -> Iterator[Path]:
+    """The tree as its holder sees it; what is made there belongs to the image's root."""
+    tree = Path(f"/proc/{sandbox._channel.pid}/root{workspace.tree}")
+    with files_as(tree.stat().st_uid):
+        yield tree
 
 
 @pytest_twisted.ensureDeferred
@@ -42,8 +48,9 @@ async def test_looking_up_follows_no_link_of_the_tree(tmp_path: Path) -> None:
     source = folder(tmp_path, "source", "a/file")
     workspace = Workspace(tmp_path / "build", (source,))
     async with opened(workspace) as sandbox:
-        shutil.rmtree(inside(sandbox, workspace) / "a")
-        (inside(sandbox, workspace) / "a").symlink_to(host)
+        with inside(sandbox, workspace) as tree:
+            shutil.rmtree(tree / "a")
+            (tree / "a").symlink_to(host)
 
         (change,) = await sandbox.tree.lookup([b"/a/file"])
 
@@ -57,8 +64,9 @@ async def test_finishing_follows_no_link_of_the_tree(tmp_path: Path) -> None:
     source = folder(tmp_path, "source", "a/deep/file")
     workspace = Workspace(tmp_path / "build", (source,))
     async with opened(workspace) as sandbox:
-        shutil.rmtree(inside(sandbox, workspace) / "a")
-        (inside(sandbox, workspace) / "a").symlink_to(host)
+        with inside(sandbox, workspace) as tree:
+            shutil.rmtree(tree / "a")
+            (tree / "a").symlink_to(host)
 
         await sandbox.tree.finish(Touches(absent=(b"/a/deep/file",)))
 
@@ -71,15 +79,17 @@ async def test_a_directory_made_anew_gets_no_whiteouts(tmp_path: Path) -> None:
     source = folder(tmp_path, "source", "a/left-out")
     workspace = Workspace(tmp_path / "build", (source,))
     async with opened(workspace) as sandbox:
-        shutil.rmtree(inside(sandbox, workspace) / "a")
-        (inside(sandbox, workspace) / "a").mkdir()
-        (inside(sandbox, workspace) / "a/left-out").touch()
-        (inside(sandbox, workspace) / "a/kept").touch()
+        with inside(sandbox, workspace) as tree:
+            shutil.rmtree(tree / "a")
+            (tree / "a").mkdir()
+            (tree / "a/left-out").touch()
+            (tree / "a/kept").touch()
         await sandbox.tree.finish(Touches(absent=(b"/a/left-out",)))
 
     following = Workspace(tmp_path / "next", (workspace.upper, source))
     async with opened(following) as sandbox:
-        assert os.listdir(inside(sandbox, following) / "a") == ["kept"]
+        with inside(sandbox, following) as tree:
+            assert os.listdir(tree / "a") == ["kept"]
 
 
 @pytest.mark.parametrize("absent", [(b"/a", b"/a/file"), (b"/a/file", b"/a")])

@@ -232,7 +232,8 @@ class Machine(RuleBasedStateMachine):
         self.generation += 1
         self.layer_ids, lowers = wait(self.layers.lowers(self.image))
         self.workspace = Workspace(self.folder / f"build{self.generation}", lowers)
-        self.sandbox = wait(Sandbox.open(reactor, self.workspace, Profile.MANIFEST, Limits()))
+        # Not confined: this process works in the tree itself, with the image's own ids and with devices.
+        self.sandbox = wait(Sandbox.open(reactor, self.workspace, Profile.BOOTSTRAP, Limits()))
         self.twins = Twins(self._inside(self.sandbox, self.workspace), os.fsencode(self.plain.upper))
 
     def _inside(self, sandbox: Sandbox, workspace: Workspace) -> bytes:
@@ -306,7 +307,7 @@ class Machine(RuleBasedStateMachine):
     async def _seen_by_a_child(self) -> dict[bytes, Any]:
         _, lowers = await self.layers.lowers(self.image)
         workspace = Workspace(self.folder / f"look{self.generation}", lowers)
-        sandbox = await Sandbox.open(reactor, workspace, Profile.MANIFEST, Limits())
+        sandbox = await Sandbox.open(reactor, workspace, Profile.BOOTSTRAP, Limits())
         try:
             return sandboxes.walk(Path(os.fsdecode(self._inside(sandbox, workspace))))
         finally:

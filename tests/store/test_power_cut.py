@@ -100,7 +100,7 @@ def collect(workspace: Path, files: Sequence[bytes], objects: Path) -> None:
     upper.mkdir(parents=True)
     for number, content in enumerate(files):
         (upper / str(number)).write_bytes(content)
-    holder = Holder(os.fsencode(workspace), [])
+    holder = Holder(os.fsencode(workspace), [], None)
     try:
         paths = [b"/%d" % number for number in range(len(files))]
         assert len(files) == len(list(holder.gather(paths, os.fsencode(objects))))

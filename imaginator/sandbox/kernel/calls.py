@@ -12,7 +12,7 @@ _NUMBERS = {
     "x86_64": {"capset": 126, "keyctl": 250, "pivot_root": 155, "seccomp": 317},
     "aarch64": {"capset": 91, "keyctl": 219, "pivot_root": 41, "seccomp": 277},
 }
-_COMMON = {"open_tree": 428, "move_mount": 429, "openat2": 437, "mount_setattr": 442}
+_COMMON = {"open_tree": 428, "move_mount": 429, "openat2": 437, "pidfd_getfd": 438, "mount_setattr": 442}
 """What came after the numbers of all machines were made one (include/uapi/asm-generic/unistd.h)."""
 
 

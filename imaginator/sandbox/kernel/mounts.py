@@ -21,8 +21,10 @@ MNT_DETACH = 0x2
 
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
-_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOVE_MOUNT_T_SYMLINKS = 0x10
 _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NOSUID = 0x2
 _MOUNT_ATTR_NODEV = 0x4
@@ -47,29 +49,29 @@ def pivot_root_here() -> None:
     os.chdir("/")
 
 
-def clone_mount(source: bytes) -> int:
-    """open_tree(2): a descriptor of a new bind mount of a directory that nothing shows yet; mounts below are left."""
-    return call("open_tree", _AT_FDCWD, source, _OPEN_TREE_CLONE | os.O_CLOEXEC, what=os.fsdecode(source))
+def clone_mount(source: bytes, *, below: bool = False) -> int:
+    """open_tree(2): a descriptor of a new bind mount of a directory that nothing shows yet.
 
-
-def map_owners(tree: int, user_namespace: int, what: bytes) -> None:
-    """mount_setattr(2), MOUNT_ATTR_IDMAP: let a mount show id n of the disk as what n is in a user namespace.
-
-    ``tree`` is a descriptor of `clone_mount`; EINVAL says that its file system cannot be mapped.
+    Mounts ``below`` come with it where that is asked for.
     """
-    attributes = struct.pack("QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
-    size = ctypes.c_size_t(len(attributes))
-    call("mount_setattr", tree, b"", _AT_EMPTY_PATH, attributes, size, what=f"map the owners of {os.fsdecode(what)}")
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if below else 0)
+    return call("open_tree", _AT_FDCWD, source, flags, what=os.fsdecode(source))
 
 
-def restrict_mount(tree: int, *, read_only: bool) -> None:
-    """mount_setattr(2): let no set-id bit and no device work in a mount of `clone_mount`, nor writing where asked."""
+def restrict_mount(tree: int, what: bytes, *, read_only: bool = False, owners: int | None = None) -> None:
+    """mount_setattr(2) of a mount of `clone_mount`: no set-id bit and no device works there, nor writing where asked.
+
+    With ``owners``, a user namespace's descriptor, id n of the disk is shown as what n is in that namespace; EINVAL
+    then says that the file system cannot do this.
+    """
     flags = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if read_only else 0)
-    attributes = struct.pack("QQQQ", flags, 0, 0, 0)
-    call("mount_setattr", tree, b"", _AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes)))
+    flags |= 0 if owners is None else _MOUNT_ATTR_IDMAP
+    attributes = struct.pack("QQQQ", flags, 0, 0, owners or 0)
+    what_failed = f"{os.fsdecode(what)}: map its owners" if owners else os.fsdecode(what)
+    call("mount_setattr", tree, b"", _AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes)), what=what_failed)
 
 
 def attach_mount(tree: int, target: bytes) -> None:
-    """move_mount(2): show a mount of `clone_mount` at ``target``."""
-    what = os.fsdecode(target)
-    call("move_mount", tree, b"", _AT_FDCWD, target, _MOVE_MOUNT_F_EMPTY_PATH, what=what)
+    """move_mount(2): show a mount of `clone_mount` at ``target``, links followed."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_SYMLINKS
+    call("move_mount", tree, b"", _AT_FDCWD, target, flags, what=os.fsdecode(target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 from imaginator.sandbox.kernel.calls import check, libc
@@ -35,3 +36,8 @@ def map_ids(pid: int, first: int, count: int) -> None:
 def open_namespace(pid: int, name: str) -> int:
     """A descriptor that keeps a namespace of a process, such as ``user`` or ``net``, for `join`."""
     return os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def set_host_name(name: bytes) -> None:
+    """sethostname(2): what this UTS namespace is called."""
+    check(libc.sethostname(name, ctypes.c_size_t(len(name))), "sethostname")

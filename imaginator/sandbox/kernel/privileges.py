@@ -30,6 +30,8 @@ CUSTOMARY = {
 """The capabilities that root has in a container of the usual engines, and their numbers (linux/capability.h)."""
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
+_PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_SECUREBITS = 28
 _PR_SET_NO_NEW_PRIVS = 38
@@ -49,31 +51,38 @@ def _prctl(option: int, value: int, what: str) -> None:
 def die_with_parent(parent: int) -> None:
     """PR_SET_PDEATHSIG of prctl(2): be killed when the parent ends; ends at once where ``parent`` is it no more.
 
-    A change of the process' ids clears this: it is to be called again after one.
+    A change of the process' ids, of the file system's too, clears this: it is to be called again after one.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, "prctl PR_SET_PDEATHSIG")
     if parent and os.getppid() != parent:
         os._exit(125)
 
 
-def keep_capabilities_over_ids() -> None:
-    """SECBIT_NO_SETUID_FIXUP of capabilities(7): the file system's ids may change without a loss of capabilities."""
-    _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, "prctl PR_SET_SECUREBITS")
-
-
 @contextmanager
-def files_as(owner: int) -> Iterator[None]:
-    """setfsuid(2): what is made in this context belongs to ``owner``, user and group.
+def files_as(owner: int, group: int | None = None) -> Iterator[None]:
+    """setfsuid(2): what is made in this context belongs to ``owner`` and ``group``, by default the same number.
 
-    The process keeps its capabilities, given `keep_capabilities_over_ids`.
+    The capabilities over files stay meanwhile (SECBIT_NO_SETUID_FIXUP of capabilities(7)), and the process goes on to
+    die with its parent: Linux forgets that where ids change.
     """
-    libc.setfsgid(owner)
+    parent, dies = os.getppid(), _dies_with_parent()
+    _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, "prctl PR_SET_SECUREBITS")
+    libc.setfsgid(owner if group is None else group)
     libc.setfsuid(owner)
     try:
         yield
     finally:
         libc.setfsuid(0)
         libc.setfsgid(0)
+        _prctl(_PR_SET_SECUREBITS, 0, "prctl PR_SET_SECUREBITS")
+        if dies:
+            die_with_parent(parent)
+
+
+def _dies_with_parent() -> bool:
+    number = ctypes.c_int()
+    check(libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0), "prctl PR_GET_PDEATHSIG")
+    return number.value != 0
 
 
 def become_root() -> None:
@@ -86,11 +95,11 @@ def become_root() -> None:
 def keep_only(capabilities: Iterable[int]) -> None:
     """capset(2): have these capabilities and no other, also after any execve(2); none is inherited or ambient."""
     kept = sum(1 << capability for capability in capabilities)
-    with open("/proc/sys/kernel/cap_last_cap") as file:
-        last = int(file.read())
-    for capability in range(last + 1):
+    capability = 0
+    while libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(capability), 0, 0, 0) >= 0:  # EINVAL after the last one
         if not kept >> capability & 1:
             _prctl(_PR_CAPBSET_DROP, capability, "prctl PR_CAPBSET_DROP")
+        capability += 1
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, "prctl PR_CAP_AMBIENT")
     low, high = kept & 0xFFFFFFFF, kept >> 32
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)

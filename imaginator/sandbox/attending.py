@@ -1,0 +1,259 @@
+"""The host's side of a running command: how it hears of it, and answers the system calls that wait for an answer.
+
+A device node that a command makes is made for it, in the build's tree and nowhere else: it is in the image, and of no
+use meanwhile, since no file system of a build lets devices work. Every other call that waits fails with EPERM; which
+ones did is told where the command fails. Standard library only (see `enter`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+
+from imaginator.sandbox.kernel.files import open_beneath
+from imaginator.sandbox.kernel.privileges import files_as
+from imaginator.sandbox.kernel.seccomp import Request, answer, fetch_descriptor, receive, still_waits
+
+TYPE_CHECKING = False  # importing typing would take as long as starting Python does
+if TYPE_CHECKING:
+    from imaginator.sandbox.confinement import Confinement
+
+FAILED = b"%d" % (125 << 8)
+"""The status, as of wait(2), of a command that could not be started."""
+KILLED = b"9"
+
+_LONGEST_PATH = 4096
+_MKNOD = 27
+"""CAP_MKNOD of capabilities(7)."""
+_AT_FDCWD = -100
+_MOST_TOLD = 20
+
+
+class Line:
+    """Pipes between the attendant and those inside: short messages out, and one word in."""
+
+    def __init__(self) -> None:
+        self._messages, self._told = os.pipe()
+        self._word, self._go = os.pipe()
+        self._rest = b""
+
+    def keep_inner(self) -> None:
+        """Keep the ends of those inside."""
+        os.close(self._messages)
+        os.close(self._go)
+
+    def keep_outer(self) -> None:
+        """Keep the attendant's ends."""
+        os.close(self._told)
+        os.close(self._word)
+
+    def started(self, init: int) -> None:
+        """Tell the process id of init, as the host sees it."""
+        tell(self._told, b"init %d\n" % init)
+
+    def ended(self, status: bytes) -> None:
+        """Tell how the command ended."""
+        tell(self._told, b"ended %b\n" % status)
+
+    def hand_over(self, listener: int) -> None:
+        """Let the attendant take a descriptor of this process; returns when it has."""
+        tell(self._told, b"listener %d\n" % listener)
+        os.read(self._word, 1)
+
+    def taken(self) -> None:
+        """Let the one that handed over go on."""
+        os.write(self._go, b"!")
+
+    def fileno(self) -> int:
+        """What to wait on for messages."""
+        return self._messages
+
+    def messages(self) -> list[tuple[bytes, bytes]] | None:
+        """The kinds and values that were told since; None at the end."""
+        data = os.read(self._messages, 4096)
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [(kind, value) for kind, _, value in (line.partition(b" ") for line in lines)]
+
+
+def tell(pipe: int, words: bytes) -> None:
+    """Write a few words, in one piece."""
+    os.write(pipe, words)
+
+
+def attend(line: Line, confinement: Confinement | None) -> bytes:
+    """Stay until everything inside has ended; how the command ended, as of wait(2).
+
+    What comes over the line after the listener was handed over might come from the command, which is root beside
+    init: it can only say how it ended itself.
+    """
+    known: dict[bytes, bytes] = {}
+    supervisor: Supervisor | None = None
+    waiting = select.poll()
+    waiting.register(line, select.POLLIN)
+    while True:
+        for descriptor, _ in waiting.poll():
+            if supervisor is not None and descriptor != line.fileno():
+                if not supervisor.answer_next():
+                    waiting.unregister(supervisor.listener)
+                continue
+            messages = line.messages()
+            if messages is None:
+                ended = known.get(b"ended", KILLED)
+                if supervisor is not None and ended != b"0":
+                    supervisor.tell_refusals()
+                return ended
+            for kind, value in messages:
+                known.setdefault(kind, value)
+            if confinement is not None and supervisor is None and known.keys() >= {b"init", b"listener"}:
+                listener = fetch_descriptor(int(known[b"init"]), int(known[b"listener"]))
+                supervisor = Supervisor(listener, int(known[b"init"]), confinement)
+                waiting.register(listener, select.POLLIN)
+                line.taken()
+
+
+class Supervisor:
+    """Answers what comes to a listener; process ``init`` has the root that the command got."""
+
+    def __init__(self, listener: int, init: int, confinement: Confinement) -> None:
+        self.listener = listener
+        self._places = _own_mounts(init)
+        self._supervised = confinement.supervised
+        self._refused: dict[str, int] = {}
+
+    def answer_next(self) -> bool:
+        """Answer the next call; False when no process is left that could make one."""
+        try:
+            request = receive(self.listener)
+        except OSError:
+            return False
+        if request is not None:
+            answer(self.listener, request, self._decide(request))
+        return True
+
+    def tell_refusals(self) -> None:
+        """Say which calls were refused, after the output of the command that failed."""
+        told = sorted(self._refused, key=lambda what: -self._refused[what])[:_MOST_TOLD]
+        if told:
+            words = ", ".join(
+                f"{what} ({self._refused[what]} times)" if self._refused[what] > 1 else what for what in told
+            )
+            os.write(2, f"sandbox: not permitted in a build: {words}\n".encode())
+
+    def _decide(self, request: Request) -> int:
+        """The errno for a call, 0 where it was done."""
+        name = self._supervised.get((request.machine, request.number), f"call {request.number}")
+        if name not in ("mknod", "mknodat"):
+            self._refuse(f"{name} by {_program(request.pid)}")
+            return errno.EPERM
+        try:
+            make_node(self.listener, request, name, self._places)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                self._refuse(f"{name} by {_program(request.pid)}")
+            return error.errno or errno.EPERM
+        return 0
+
+    def _refuse(self, what: str) -> None:
+        if what in self._refused or len(self._refused) < 1000:
+            self._refused[what] = self._refused.get(what, 0) + 1
+
+
+def _program(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return "a process"
+
+
+def make_node(listener: int, request: Request, name: str, places: set[str]) -> None:
+    """Make the device node that a command asks for, as mknod(2) or mknodat(2) would for the host's root.
+
+    Raises `OSError` with the errno for the command: EPERM outside of the mounts ``places``, such as in a directory of
+    the host that is bound into the tree.
+    """
+    directory, path, mode, device = _mknod_arguments(name, request.arguments)
+    if device == 0:
+        raise PermissionError(errno.EPERM, "a node 0:0 would hide a file of a layer")
+    text = _read_path(request.pid, path)
+    status = _status(request.pid)
+    if not int(status["CapEff"], 16) >> _MKNOD & 1:
+        raise PermissionError(errno.EPERM, "not root")
+    owner, group = (int(status[name].split()[3]) for name in ("Uid", "Gid"))
+    parent, base = os.path.split(_absolute(request.pid, directory, text))
+    root = os.open(f"/proc/{request.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        place = open_beneath(root, parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            if not still_waits(listener, request):
+                return
+            if _mount_of(place) not in places:
+                raise PermissionError(errno.EPERM, "device nodes can be made in the image's own tree only")
+            with files_as(owner, group):
+                os.mknod(base, mode & ~int(status["Umask"], 8), device, dir_fd=place)
+        finally:
+            os.close(place)
+    finally:
+        os.close(root)
+
+
+def _mknod_arguments(name: str, arguments: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The directory's descriptor, the address of the path, mode and device."""
+    directory, path, mode, device = arguments[:4] if name == "mknodat" else (_AT_FDCWD, *arguments[:3])
+    signed = directory - (1 << 32) if directory & 1 << 31 else directory
+    return (signed if directory >= 0 else directory), path, mode & 0xFFFF, device & 0xFFFFFFFF
+
+
+def _read_path(pid: int, address: int) -> bytes:
+    """A string of another process, which may end where its memory does."""
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        page = -address % _LONGEST_PATH or _LONGEST_PATH
+        data = os.pread(memory.fileno(), page, address)
+        if b"\0" not in data:
+            data += os.pread(memory.fileno(), _LONGEST_PATH, address + page)
+    text, end, _ = data.partition(b"\0")
+    if not end or len(text) >= _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    if not text:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return text
+
+
+def _status(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status") as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def _absolute(pid: int, directory: int, path: bytes) -> bytes:
+    """A path as the root directory of the process has it: that may be one that the command changed to itself."""
+    path = path.rstrip(b"/") or b"/"
+    if path.startswith(b"/"):
+        return path
+    root = os.readlink(f"/proc/{pid}/root".encode())
+    start = os.readlink(f"/proc/{pid}/{'cwd' if directory == _AT_FDCWD else f'fd/{directory}'}".encode())
+    if root != b"/" and (start == root or start.startswith(root + b"/")):
+        start = start[len(root) :]
+    return os.path.join(start or b"/", path)
+
+
+def _own_mounts(init: int) -> set[str]:
+    """The mounts of the tree and of its ``/dev``: on neither does a device node work."""
+    root = os.open(f"/proc/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = {_mount_of(root)}
+        with contextlib.suppress(OSError):
+            devices = open_beneath(root, b"/dev", os.O_PATH | os.O_DIRECTORY, links=False)
+            found.add(_mount_of(devices))
+            os.close(devices)
+        return found
+    finally:
+        os.close(root)
+
+
+def _mount_of(descriptor: int) -> str:
+    with open(f"/proc/self/fdinfo/{descriptor}") as file:
+        return next(line for line in file if line.startswith("mnt_id:"))
