@@ -33,10 +33,9 @@ from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream
 from imaginator.model.tags import expand_wanted
 from imaginator.model.variables import expand
-from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor, capture
-from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
+from imaginator.sandbox.sandbox import Bind, Preparation, Profile, Sandbox, Workspace
 from imaginator.store.interface import ImageStore, Wanted
 from imaginator.store.layers import Layers
 from imaginator.store.merkle import Rules
@@ -133,22 +132,22 @@ class _Build:
         return await self._store(draft, packed, workspace, ())
 
     async def _apply_manifest(self, definition: Stream, source: SourceResolver) -> Image:
-        # It starts while the manifest is fetched.
-        holder = Channel(self._parts.reactor)
+        # It gets ready while the manifest is fetched.
+        preparation = Preparation(self._parts.reactor, self._directory.name, self._job.limits)
         try:
-            return await self._apply_in(holder, await self._gather(definition, source))
+            return await self._apply_in(preparation, await self._gather(definition, source))
         finally:
-            await holder.close()
+            await preparation.close()
 
-    async def _apply_in(self, holder: Channel, made_from: Ingredients) -> Image:
+    async def _apply_in(self, preparation: Preparation, made_from: Ingredients) -> Image:
         async with self._parts.layers.lent(made_from.source) as (layers, lowers):
-            return await self._apply_over(holder, made_from, layers, Workspace(self._directory, lowers))
+            return await self._apply_over(preparation, made_from, layers, Workspace(self._directory, lowers))
 
     async def _apply_over(
-        self, holder: Channel, made_from: Ingredients, layers: tuple[str, ...], workspace: Workspace
+        self, preparation: Preparation, made_from: Ingredients, layers: tuple[str, ...], workspace: Workspace
     ) -> Image:
         environment = self._environment(made_from.checkout)
-        async with self._construction(workspace, Profile.MANIFEST, environment, holder) as (image, sandbox):
+        async with self._construction(workspace, Profile.MANIFEST, environment, preparation) as (image, sandbox):
             matching = self._matching(sandbox, made_from.source)
             downloads = downloads_of(self._parts.packages, self._job.settings, made_from.source)
             recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, matching, downloads)
@@ -203,11 +202,11 @@ class _Build:
         workspace: Workspace,
         profile: Profile,
         environment: dict[str, str],
-        holder: Channel | None = None,
+        preparation: Preparation | None = None,
     ) -> AsyncIterator[tuple[Construction, Sandbox]]:
         """A sandbox over ``workspace``; everything in it has ended when the context is left."""
         binds = _binds(self._job.settings) if workspace.lowers else ()
-        sandbox = await Sandbox.open(self._parts.reactor, workspace, profile, self._job.limits, binds, holder)
+        sandbox = await Sandbox.open(self._parts.reactor, workspace, profile, self._job.limits, binds, preparation)
         definition = self._job.definition
         network = definition.network if isinstance(definition, Stream) else True
         try:

@@ -70,13 +70,14 @@ class Line:
         """What to wait on for messages."""
         return self._messages
 
-    def messages(self) -> list[tuple[bytes, bytes]] | None:
-        """The kinds and values that were told since; None at the end."""
+    def listen(self, known: dict[bytes, bytes]) -> bool:
+        """Add what was told since to ``known``, by its kind; False at the end."""
         data = os.read(self._messages, 4096)
-        if not data:
-            return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [(kind, value) for kind, _, value in (line.partition(b" ") for line in lines)]
+        for message in lines:
+            kind, _, value = message.partition(b" ")
+            known.setdefault(kind, value)
+        return data != b""
 
 
 def tell(pipe: int, words: bytes) -> None:
@@ -87,32 +88,31 @@ def tell(pipe: int, words: bytes) -> None:
 def attend(line: Line, confinement: Confinement | None) -> bytes:
     """Stay until everything inside has ended; how the command ended, as of wait(2).
 
-    What comes over the line after the listener was handed over might come from the command, which is root beside
-    init: it can only say how it ended itself.
+    Of what comes over the line each kind counts once. The listener is handed over before there is a command.
     """
     known: dict[bytes, bytes] = {}
     supervisor: Supervisor | None = None
     waiting = select.poll()
     waiting.register(line, select.POLLIN)
     while True:
-        for descriptor, _ in waiting.poll():
-            if supervisor is not None and descriptor != line.fileno():
-                if not supervisor.answer_next():
+        for descriptor, event in waiting.poll():
+            if supervisor is not None and descriptor == supervisor.listener:
+                if event & select.POLLHUP or not supervisor.answer_next():
                     waiting.unregister(supervisor.listener)
-                continue
-            messages = line.messages()
-            if messages is None:
-                ended = known.get(b"ended", KILLED)
-                if supervisor is not None and ended != b"0":
-                    supervisor.tell_refusals()
-                return ended
-            for kind, value in messages:
-                known.setdefault(kind, value)
-            if confinement is not None and supervisor is None and known.keys() >= {b"init", b"listener"}:
-                listener = fetch_descriptor(int(known[b"init"]), int(known[b"listener"]))
-                supervisor = Supervisor(listener, int(known[b"init"]), confinement)
-                waiting.register(listener, select.POLLIN)
-                line.taken()
+            elif not line.listen(known):
+                return _ended(known, supervisor)
+        if confinement is not None and supervisor is None and known.keys() >= {b"init", b"listener"}:
+            init = int(known[b"init"])
+            supervisor = Supervisor(fetch_descriptor(init, int(known[b"listener"])), init, confinement)
+            waiting.register(supervisor.listener, select.POLLIN)
+            line.taken()
+
+
+def _ended(known: dict[bytes, bytes], supervisor: Supervisor | None) -> bytes:
+    ended = known.get(b"ended", KILLED)
+    if supervisor is not None and ended != b"0":
+        supervisor.tell_refusals()
+    return ended
 
 
 class Supervisor:
@@ -120,7 +120,8 @@ class Supervisor:
 
     def __init__(self, listener: int, init: int, confinement: Confinement) -> None:
         self.listener = listener
-        self._places = _own_mounts(init)
+        self._init = init
+        self._places: set[str] = set()
         self._supervised = confinement.supervised
         self._refused: dict[str, int] = {}
 
@@ -150,6 +151,7 @@ class Supervisor:
             self._refuse(f"{name} by {_program(request.pid)}")
             return errno.EPERM
         try:
+            self._places = self._places or _own_mounts(self._init)
             make_node(self.listener, request, name, self._places)
         except OSError as error:
             if error.errno == errno.EPERM:

@@ -16,6 +16,9 @@ from imaginator.sandbox.kernel.mounts import (
 )
 from imaginator.sandbox.owners import Owners, UserNamespace
 
+MOUNTED = MS_NOSUID | MS_NODEV
+"""For every mount of a build: no set-id bit and no device node of an image ever works."""
+
 DEVICES = {
     "null": (1, 3),
     "zero": (1, 5),
@@ -25,6 +28,9 @@ DEVICES = {
     "tty": (5, 0),
 }
 """Names and numbers of the device nodes that every program may expect (Linux' admin-guide/devices.txt)."""
+
+EMPTY = "empty"
+"""A directory beside them, to be seen in place of others."""
 
 
 class Confinement:
@@ -49,6 +55,7 @@ class Confinement:
     def _make_devices(self) -> None:
         """The nodes that commands see, on a file system of the host's: in one of their own none would work."""
         os.mkdir(self.devices)
+        os.mkdir(os.path.join(self.devices, os.fsencode(EMPTY)), 0o555)
         for name, (major, minor) in DEVICES.items():
             path = os.path.join(self.devices, os.fsencode(name))
             os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
@@ -70,7 +77,3 @@ class Confinement:
             attach_mount(tree, target)
         finally:
             os.close(tree)
-
-
-MOUNTED = MS_NOSUID | MS_NODEV
-"""For every mount of a build: no set-id bit and no device node of an image ever works."""

@@ -70,8 +70,7 @@ class Entry:
     ``tree`` is the root directory, and ``confinement`` what the command is held by; without one (a bootstrap) the
     root stays the host's, and the command starts in the tree. The options: ``command`` and its ``environment``;
     ``network``: the host's network, else none; ``mounts``: ``/proc``, ``/sys`` and the bindings are there, else
-    ``/dev`` alone; ``discard``: what the command writes is forgotten when it ends; ``groups``: the ``cgroup.procs``
-    files to join.
+    ``/dev`` alone; ``discard``: what the command writes is forgotten when it ends.
     """
 
     def __init__(
@@ -85,7 +84,6 @@ class Entry:
         self.network: bool = options["network"]
         self.mounts: bool = options["mounts"]
         self.discard: bool = options["discard"]
-        self.groups: list[str] = options["groups"]
 
 
 def launch(entry: Entry, output: int, status: int) -> int:
@@ -170,9 +168,6 @@ def _say(sentence: str) -> None:
 def _launch(entry: Entry, parent: int, line: Line) -> None:
     """The launcher: leave for new namespaces, and wait there for the end of everything."""
     die_with_parent(parent)
-    for group in entry.groups:
-        with open(group, "w") as file:
-            file.write(str(os.getpid()))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _leave(entry, parent)
     alive, mark = os.pipe()

@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 
-from imaginator.sandbox.confinement import DEVICES, MOUNTED
+from imaginator.sandbox.confinement import DEVICES, EMPTY, MOUNTED
 from imaginator.sandbox.kernel.mounts import (
     MS_BIND,
     MS_NOEXEC,
@@ -43,22 +43,17 @@ HIDDEN = (
     "proc/kallsyms",
     "proc/kcore",
     "proc/keys",
-    "proc/kmsg",
-    "proc/kpagecgroup",
-    "proc/kpagecount",
-    "proc/kpageflags",
     "proc/latency_stats",
     "proc/sched_debug",
     "proc/scsi",
     "proc/timer_list",
-    "proc/timer_stats",
     "sys/devices/virtual/powercap",
     "sys/firmware",
-    "sys/kernel/debug",
-    "sys/kernel/security",
-    "sys/kernel/tracing",
 )
-"""What tells of the host and is of no use to a build: directories are seen empty, files as ``/dev/null``."""
+"""What tells of the host and is of no use to a build: directories are seen empty, files as ``/dev/null``.
+
+What only the host's root may open is not listed: in the build's user namespace nobody is that.
+"""
 
 
 def enter_root(mounts: bool) -> None:
@@ -109,10 +104,8 @@ def _mask() -> None:
             _bind(path, path)
             mount(b"none", os.fsencode(path), b"", MS_BIND | MS_REMOUNT | MS_RDONLY | MOUNTED | MS_NOEXEC)
     for path in HIDDEN:
-        if is_real_directory(path):
-            mount(b"tmpfs", os.fsencode(path), b"tmpfs", MOUNTED | MS_NOEXEC | MS_RDONLY, b"size=0,mode=0555")
-        elif os.path.exists(path):
-            _bind("/dev/null", path)
+        if os.path.lexists(path):
+            _bind(f"/dev/{EMPTY}" if is_real_directory(path) else "/dev/null", path)
 
 
 def _bind(source: str, target: str) -> None:

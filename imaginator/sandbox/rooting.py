@@ -9,7 +9,7 @@ import os
 
 from imaginator.sandbox.confinement import MOUNTED, Confinement
 from imaginator.sandbox.kernel.files import open_beneath
-from imaginator.sandbox.kernel.mounts import MS_BIND, MS_RDONLY, MS_REMOUNT, mount
+from imaginator.sandbox.kernel.mounts import MS_BIND, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, mount
 from imaginator.sandbox.kernel.privileges import files_as
 
 
@@ -37,6 +37,7 @@ def build_root(confinement: Confinement, tree: bytes, discard: bool, binds: list
         _bind(confinement, root, binding)
     os.chdir(root)
     mount(confinement.devices, b"/dev", b"", MS_BIND)
+    mount(b"none", b"/dev", b"", MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC)
 
 
 def _throw_away(confinement: Confinement, tree: bytes) -> bytes:

@@ -64,15 +64,49 @@ class Bind(NamedTuple):
     writable: bool = False
 
 
+class Preparation:
+    """What a sandbox needs before its tree is known: a holder, in the build's control groups.
+
+    Both take a moment, which the caller need not wait for. Whoever made it closes it, unless a sandbox has taken it.
+    """
+
+    def __init__(self, reactor: Reactor, name: str, limits: Limits) -> None:
+        self.channel = Channel(reactor)
+        self._name = name
+        self._limits = limits
+        self._groups: ControlGroups | None = None
+        self._joining = ensureDeferred(self._join())
+
+    async def _join(self) -> None:
+        try:
+            self._groups = ControlGroups(self._name, self._limits)
+            # Linux takes 15 ms to move a process: the holder moves once, and what it forks is born there.
+            await self.channel.ask("join", self._groups.entrances)
+        except OSError as error:
+            raise BuildFailed(f"the build's limits cannot be set: {error}") from error
+
+    async def ready(self) -> None:
+        """Wait for it; raises `BuildFailed`."""
+        await self._joining
+
+    async def close(self) -> None:
+        """End the holder with all that it has started, and remove the groups."""
+        self._joining.addErrback(lambda _: None)
+        await self.channel.close()
+        groups, self._groups = self._groups, None
+        if groups is not None:
+            groups.close()
+
+
 class Sandbox:
     """An open sandbox; ``close`` ends everything in it."""
 
-    def __init__(self, reactor: Reactor, channel: Channel, profile: Profile, binds: Sequence[Bind]) -> None:
+    def __init__(self, reactor: Reactor, preparation: Preparation, profile: Profile, binds: Sequence[Bind]) -> None:
         self._reactor = reactor
+        self._preparation = preparation
         self._profile = profile
         self._binds = binds
-        self._channel = channel
-        self._groups: ControlGroups | None = None
+        self._channel = preparation.channel
         self._running: set[Child] = set()
         self.tree = Tree(self._channel)
 
@@ -84,24 +118,21 @@ class Sandbox:
         profile: Profile,
         limits: Limits,
         binds: Sequence[Bind] = (),
-        holder: Channel | None = None,
+        preparation: Preparation | None = None,
     ) -> Self:
         """Make the workspace's directories and its tree; raises `BuildFailed` where that fails.
 
-        ``holder`` is one that was started before, so that it is ready by now; it is the sandbox's from here on.
+        ``preparation`` is one that was begun before, with the same limits; it is the sandbox's from here on.
         """
-        sandbox = cls(reactor, holder or Channel(reactor), profile, binds)
+        preparation = preparation or Preparation(reactor, workspace.directory.name, limits)
+        sandbox = cls(reactor, preparation, profile, binds)
         try:
             workspace.make()
-        except OSError:
+            await preparation.ready()
+            await sandbox._channel.open(workspace.directory, workspace.lowers, sandbox._policy())
+        except BaseException:
             await sandbox.close()
             raise
-        await sandbox._channel.open(workspace.directory, workspace.lowers, sandbox._policy())
-        try:
-            sandbox._groups = ControlGroups(workspace.directory.name, limits)
-        except OSError as error:
-            await sandbox.close()
-            raise BuildFailed(f"the build's limits cannot be set: {error}") from error
         return sandbox
 
     def run(
@@ -128,7 +159,6 @@ class Sandbox:
             "mounts": mounts,
             "discard": discard,
             "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in (*self._binds, *binds)],
-            "groups": list(self._groups.entrances) if self._groups else [],
         }
         child = Child(self._reactor, output)
         self._running.add(child)
@@ -151,7 +181,4 @@ class Sandbox:
     async def close(self) -> None:
         """End what runs, then the holder with its mounts; nothing is left when this returns."""
         await gatherResults([child.stop("the build ended") for child in list(self._running)])
-        await self._channel.close()
-        groups, self._groups = self._groups, None
-        if groups is not None:
-            groups.close()
+        await self._preparation.close()

@@ -4,8 +4,8 @@ It owns a mount namespace, in which its `Holder` mounts; that ends with the proc
 (PR_SET_PDEATHSIG, and the end of its standard input). Requests come over standard input and are answered over standard
 output (see `frames`). Standard library only, so that it starts in 15 ms.
 
-Started as ``serving.main`` with the daemon's process id. The first request, ``open``, gives it the workspace, the
-lower directories and the policy of its commands.
+Started as ``serving.main`` with the daemon's process id. The first request, ``join``, names control groups; then
+``open`` gives it the workspace, the lower directories and the policy of its commands.
 """
 
 from __future__ import annotations
@@ -75,11 +75,26 @@ def _serve(requests: Iterator[tuple[str, tuple[Any, ...]]]) -> None:
     holder: Holder | None = None
     for operation, arguments in requests:
         if holder is None:
-            holder = _opened(*arguments)
+            if operation == "join":
+                _join(*arguments)
+            else:
+                holder = _opened(*arguments)
             continue
         holder.reap()
         for frame in _answer(holder, operation, arguments):
             write_all(1, encode(frame))
+
+
+def _join(entrances: list[str]) -> None:
+    """Become a process of some control groups, and with it all that is started later; cgroups(7)."""
+    try:
+        for entrance in entrances:
+            with open(entrance, "w") as file:
+                file.write(str(os.getpid()))
+    except OSError as error:
+        write_all(1, encode(("error", _sentence(error))))
+        sys.exit(1)
+    write_all(1, encode(("done", None)))
 
 
 def _opened(*request: Any) -> Holder:
