@@ -133,7 +133,7 @@ class _Build:
 
     async def _apply_manifest(self, definition: Stream, source: SourceResolver) -> Image:
         # It gets ready while the manifest is fetched.
-        preparation = Preparation(self._parts.reactor, self._directory.name, self._job.limits)
+        preparation = Preparation(self._parts.reactor, self._directory, self._job.limits)
         try:
             return await self._apply_in(preparation, await self._gather(definition, source))
         finally:

@@ -8,6 +8,7 @@ from imaginator.model.codec import Warn, decode_json
 from imaginator.model.errors import ConfigurationError, InvalidRequest
 from imaginator.model.filters import Filter
 from imaginator.model.image import Owners
+from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
 from imaginator.model.variables import expand
 
@@ -52,6 +53,7 @@ class BootstrapStream(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"
     packager_type: str
     filter_lines: tuple[str, ...] = ()
     owners: Owners = Owners()
+    limits: StreamLimits = StreamLimits()
 
 
 class QuickLink(msgspec.Struct, frozen=True, rename="pascal"):

@@ -9,6 +9,7 @@ import re2
 
 from imaginator.model.codec import Warn, decode_json
 from imaginator.model.errors import ConfigurationError, InvalidRequest
+from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
 from imaginator.model.variables import expand
 
@@ -22,6 +23,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     builder_groups: tuple[str, ...] = ()
     variables: dict[str, str] = {}
     network: bool = True
+    limits: StreamLimits = StreamLimits()
 
 
 class StreamsFile(msgspec.Struct, frozen=True, rename="pascal"):

@@ -55,14 +55,14 @@ class Channel(ProcessProtocol):
         """The holder's process."""
         return int(self.transport.pid)
 
-    async def open(self, directory: Path, lowers: Sequence[Path], policy: Policy | None) -> None:
+    async def open(self, lowers: Sequence[Path], policy: Policy | None) -> None:
         """Let the holder make its tree; where that fails, raises `BuildFailed` and the holder has ended.
 
         With a policy, the holder's commands are confined.
         """
         names = [os.fsencode(lower) for lower in lowers]
         try:
-            await self.ask("open", os.fsencode(directory), names, None if policy is None else tuple(policy))
+            await self.ask("open", names, None if policy is None else tuple(policy))
         except BaseException:
             await self.close()
             raise

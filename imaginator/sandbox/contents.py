@@ -48,10 +48,21 @@ def _copy_data(reader: int, writer: int) -> None:
     status = os.fstat(reader)
     whole = status.st_blocks * 512 >= status.st_size
     for start, end in [(0, status.st_size)] if whole else data_ranges(reader):
-        while start < end and (count := os.copy_file_range(reader, writer, end - start, start, start)):
+        while start < end and (count := _copy_some(reader, writer, start, end - start)):
             start += count
     if not whole:
         os.ftruncate(writer, status.st_size)
+
+
+def _copy_some(reader: int, writer: int, start: int, count: int) -> int:
+    try:
+        return os.copy_file_range(reader, writer, count, start, start)
+    except OSError as error:
+        if error.errno not in _NOT_CLONABLE:
+            raise
+    # From one file system to another Linux copies by sendfile(2) alone, to where the writer stands.
+    os.lseek(writer, start, os.SEEK_SET)
+    return os.sendfile(writer, reader, start, count)
 
 
 def data_ranges(descriptor: int) -> Iterator[tuple[int, int]]:

@@ -55,8 +55,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imaginator.sandbox.confinement import Confinement
+    from imaginator.sandbox.denials import Denials
 
 HOST_NAME = b"build"
+OUT_OF_MEMORY_FIRST = b"1000"
+"""See proc(5), oom_score_adj."""
 STATUS = 3
 """The attendant's descriptor of the pipe that tells how the command ended."""
 LAUNCH_FAILED = 125
@@ -68,15 +71,21 @@ class Entry:
     """What is asked for.
 
     ``tree`` is the root directory, and ``confinement`` what the command is held by; without one (a bootstrap) the
-    root stays the host's, and the command starts in the tree. The options: ``command`` and its ``environment``;
-    ``network``: the host's network, else none; ``mounts``: ``/proc``, ``/sys`` and the bindings are there, else
-    ``/dev`` alone; ``discard``: what the command writes is forgotten when it ends.
+    root stays the host's, and the command starts in the tree. ``denials`` knows which limits it meets. The options:
+    ``command`` and its ``environment``; ``network``: the host's network, else none; ``mounts``: ``/proc``, ``/sys`` and
+    the bindings are there, else ``/dev`` alone; ``discard``: what the command writes is forgotten when it ends.
     """
 
     def __init__(
-        self, tree: bytes, options: dict[str, Any], binds: list[Binding], confinement: Confinement | None
+        self,
+        tree: bytes,
+        options: dict[str, Any],
+        binds: list[Binding],
+        confinement: Confinement | None,
+        denials: Denials,
     ) -> None:
         self.tree = tree
+        self.denials = denials
         self.confinement = confinement
         self.binds = binds
         self.command: list[bytes] = options["command"]
@@ -115,6 +124,9 @@ def _attend(entry: Entry, parent: int, output: int, status: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ended = attend(line, entry.confinement)
     os.waitpid(launcher, 0)
+    if ended != b"0":
+        for sentence in entry.denials.told():
+            _say(f"sandbox: {sentence}")
     tell(STATUS, ended)
     os._exit(0)
 
@@ -169,6 +181,9 @@ def _launch(entry: Entry, parent: int, line: Line) -> None:
     """The launcher: leave for new namespaces, and wait there for the end of everything."""
     die_with_parent(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Where memory runs out, the build's own processes are to go, not the holder, which is in their control groups.
+    with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+        file.write(OUT_OF_MEMORY_FIRST)
     _leave(entry, parent)
     alive, mark = os.pipe()
     init = os.fork()

@@ -168,11 +168,16 @@ def copy_inode(source: bytes, target: bytes) -> None:
         os.mknod(target, status.st_mode, status.st_rdev)
 
 
-def copy_metadata(source: bytes, target: bytes) -> None:
-    """Owner, attributes, mode and times, in the order in which none undoes another."""
+def copy_metadata(source: bytes, target: bytes, overlay: bool = False) -> None:
+    """Owner, attributes, mode and times, in the order in which none undoes another.
+
+    Overlayfs' own attributes come along only where ``overlay`` says so.
+    """
     status = os.lstat(source)
     os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
-    names = [name for name in os.listxattr(source, follow_symlinks=False) if not name.startswith(OVERLAY_ATTRIBUTES)]
+    names = os.listxattr(source, follow_symlinks=False)
+    if not overlay:
+        names = [name for name in names if not name.startswith(OVERLAY_ATTRIBUTES)]
     set_attributes(target, [(name, os.getxattr(source, name, follow_symlinks=False)) for name in names])
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(target, stat.S_IMODE(status.st_mode))

@@ -16,12 +16,14 @@ from imaginator.sandbox.beneath import Root, read_all, remove_path, write_all
 from imaginator.sandbox.collecting import Collection
 from imaginator.sandbox.confinement import MOUNTED, Confinement
 from imaginator.sandbox.copying import append_tree, copy_flat, copy_tree
+from imaginator.sandbox.denials import Denials
 from imaginator.sandbox.enter import Entry, launch
 from imaginator.sandbox.finishing import Upper, copy_metadata
+from imaginator.sandbox.ground import Ground
 from imaginator.sandbox.interior import is_real_directory
 from imaginator.sandbox.kernel.mounts import MNT_DETACH, mount, unmount
 from imaginator.sandbox.kernel.privileges import files_as
-from imaginator.sandbox.offering import Offer
+from imaginator.sandbox.offering import Offer, Places
 from imaginator.sandbox.owners import ON_DISK
 from imaginator.sandbox.restoring import Restoration
 from imaginator.sandbox.rooting import Binding
@@ -49,14 +51,16 @@ class Holder:
     """
 
     def __init__(
-        self, directory: bytes, lowers: list[bytes], policy: tuple[bytes, dict[tuple[int, int], str]] | None
+        self, ground: Ground, lowers: list[bytes], policy: tuple[bytes, dict[tuple[int, int], str]] | None
     ) -> None:
-        self._directory = directory
+        self._ground = ground
+        self._directory = ground.directory
         self._lowers = lowers
-        self._upper = os.path.join(directory, b"upper")
-        self._merged = os.path.join(directory, b"merged") if lowers else self._upper
-        self._workspace = directory
-        self._confinement = Confinement(os.path.join(directory, b"scratch"), *policy) if policy else None
+        self._upper = ground.upper
+        self._merged = os.path.join(ground.directory, b"merged") if lowers else self._upper
+        ground.cover()
+        self._workspace = ground.working
+        self._confinement = Confinement(os.path.join(ground.directory, b"scratch"), *policy) if policy else None
         self._owners = self._confinement.owners if self._confinement and lowers else ON_DISK
         self._mounted = False
         if lowers:
@@ -96,13 +100,13 @@ class Holder:
         if self._confinement is None:
             layers = os.path.dirname(self._lowers[0])
             os.chdir(layers)
-            return [os.path.relpath(lower, layers) for lower in self._lowers], self._directory
+            return [os.path.relpath(lower, layers) for lower in self._lowers], self._workspace
         folders: dict[bytes, bytes] = {}
         for folder in map(os.path.dirname, self._lowers):
             if folder not in folders:
                 folders[folder] = b"%d" % len(folders)
                 self._confinement.show(folder, folders[folder], read_only=True)
-        self._workspace = self._confinement.show(self._directory, b"own", read_only=False)
+        self._workspace = self._confinement.show(self._workspace, b"own", read_only=False)
         os.chdir(self._confinement.scratch)
         return [
             os.path.join(folders[os.path.dirname(lower)], os.path.basename(lower)) for lower in self._lowers
@@ -127,7 +131,8 @@ class Holder:
     def _entry(self, options: dict[str, Any]) -> Entry:
         offered = self._offer.directory if self._offer else None
         binds = [Binding(source, target, writable, source == offered) for source, target, writable in options["binds"]]
-        return Entry(self._shown, options, binds, self._confinement)
+        denials = Denials(self._ground.entrances, self._ground.disk)
+        return Entry(self._shown, options, binds, self._confinement, denials)
 
     def _writing(self) -> AbstractContextManager[None]:
         """What is made in the tree meanwhile belongs to the image's root."""
@@ -227,8 +232,20 @@ class Holder:
         with self._root.place(target) as place:
             if place is None or not is_real_directory(os.fsdecode(place)):
                 return None
-        self._offer = Offer(self._directory, self._workspace, self._owners.first, cache)
+        self._offer = Offer(self._offer_places(), self._owners.first, cache)
         return self._offer.directory, self._offer.open(offer_in)
+
+    def _offer_places(self) -> Places:
+        """Hard links of the cache lie where the cache does; what the build writes, on its own disk."""
+        links, changes = (os.path.join(place, b"packages") for place in (self._directory, self._ground.working))
+        os.makedirs(links, mode=0o755, exist_ok=True)
+        os.makedirs(changes, mode=0o755, exist_ok=True)
+        if self._confinement is None:
+            return Places(links, links, changes, changes)
+        shown = os.path.join(self._confinement.scratch, b"packages")
+        if not os.path.exists(shown):
+            self._confinement.show(links, b"packages", read_only=True)
+        return Places(links, shown, changes, os.path.join(self._workspace, b"packages"))
 
     def keep_packages(self, suffix: bytes, room: int) -> tuple[int, int]:
         """End the offer and keep what was downloaded; how many files, and how many of the cache were used."""
@@ -273,6 +290,7 @@ class Holder:
         scratch = os.path.join(self._directory, b"new%d" % len(self._collections))
         collection = Collection(self._upper, self._merged, objects, scratch)
         self._collections.append(collection)
+        self._ground.check()
         return collection.gather(paths)
 
     def publish(self) -> None:
@@ -310,7 +328,8 @@ class Holder:
             upper.set_time(path, mtime)
         size = upper.settle()
         # Its index holds another link of each file of a hard-link group that was copied up.
-        remove_path(os.path.join(self._directory, b"work"))
+        remove_path(self._ground.work)
+        self._ground.uncover()
         return size
 
     def _copy_up(self, path: bytes) -> None:

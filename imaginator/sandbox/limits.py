@@ -8,20 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path("/sys/fs/cgroup")
 FOLDER = "imaginator"
+CONTROLLERS = frozenset({"cpu", "memory", "pids"})
+SHARES = 1024
+"""What version 1 has in place of a weight of 100 (cpu.shares)."""
+
 _PROCESSES = "cgroup.procs"
+_SWAP = frozenset({"memory.memsw.limit_in_bytes", "memory.swap.max"})
+"""Kernels without accounting of swap lack these."""
 
 
 class Limits(NamedTuple):
-    """For all processes of one build together: bytes of memory, number of processes; 0 for no limit."""
+    """For all processes of one build together; 0 for no limit.
+
+    ``memory`` and ``disk`` are in bytes, ``processes`` and ``inodes`` counts. What limits the disk is what the build
+    adds to its tree: bytes, files and directories. ``cpu_weight`` is a build's share of busy processors in proportion
+    to the others', from 1 to 10000; 100 is what everything else has (cgroup v2's cpu.weight).
+    """
 
     memory: int = 0
     processes: int = 0
+    disk: int = 0
+    inodes: int = 0
+    cpu_weight: int = 0
+
+    def within(self, wanted: Limits) -> Limits:
+        """The limits of a stream that asks for ``wanted`` where these are the operator's: the lower of both."""
+        return Limits(*(min((limit for limit in pair if limit), default=0) for pair in zip(self, wanted, strict=True)))
 
 
 class ControlGroups:
@@ -33,7 +51,8 @@ class ControlGroups:
             if folder not in self._folders:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._folders.append(folder)
-            (folder / file).write_text(str(value))
+            if file not in _SWAP or (folder / file).exists():
+                (folder / file).write_text(value)
 
     @property
     def entrances(self) -> list[str]:
@@ -47,11 +66,27 @@ class ControlGroups:
         self._folders = []
 
 
+Values = Callable[[Limits], list[tuple[str, int | str]]]
+_VALUES_1: dict[str, Values] = {
+    "cpu": lambda limits: [("cpu.shares", limits.cpu_weight * SHARES // 100)],
+    "memory": lambda limits: [
+        ("memory.limit_in_bytes", limits.memory),
+        ("memory.memsw.limit_in_bytes", limits.memory),
+    ],
+    "pids": lambda limits: [("pids.max", limits.processes)],
+}
+_VALUES_2: dict[str, Values] = {
+    "cpu": lambda limits: [("cpu.weight", limits.cpu_weight)],
+    "memory": lambda limits: [("memory.max", limits.memory), ("memory.swap.max", limits.memory and "0")],
+    "pids": lambda limits: [("pids.max", limits.processes)],
+}
+
+
 def available() -> list[str]:
-    """The controllers among memory and pids that this host offers."""
+    """Those of `CONTROLLERS` that this host offers."""
     if _unified():
-        return sorted({"memory", "pids"} & set((ROOT / "cgroup.controllers").read_text().split()))
-    return [name for name in ("memory", "pids") if (ROOT / name / _PROCESSES).exists()]
+        return sorted(CONTROLLERS & set((ROOT / "cgroup.controllers").read_text().split()))
+    return sorted(name for name in CONTROLLERS if (ROOT / name / _PROCESSES).exists())
 
 
 def remove_stale() -> None:
@@ -68,18 +103,17 @@ def _unified() -> bool:
     return (ROOT / "cgroup.controllers").exists()
 
 
-def _settings(name: str, limits: Limits) -> Iterator[tuple[Path, str, int]]:
+def _settings(name: str, limits: Limits) -> Iterator[tuple[Path, str, str]]:
     """Folder, file and value of each limit that this host can set."""
-    if _unified():
+    unified = _unified()
+    if unified:
         _delegate()
-        files = {"memory": "memory.max", "pids": "pids.max"}
-    else:
-        files = {"memory": "memory.limit_in_bytes", "pids": "pids.max"}
-    values = {"memory": limits.memory, "pids": limits.processes}
+    values = _VALUES_2 if unified else _VALUES_1
     for controller in available():
-        if values[controller]:
-            folder = ROOT / FOLDER / name if _unified() else ROOT / controller / FOLDER / name
-            yield folder, files[controller], values[controller]
+        for file, value in values[controller](limits):
+            folder = ROOT / FOLDER / name if unified else ROOT / controller / FOLDER / name
+            if value:
+                yield folder, file, str(value)
 
 
 def _delegate() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.python.failure import Failure
 
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.channel import Channel
@@ -65,33 +66,40 @@ class Bind(NamedTuple):
 
 
 class Preparation:
-    """What a sandbox needs before its tree is known: a holder, in the build's control groups.
+    """What a sandbox needs before its tree is known: a holder in the build's control groups, and the build's disk.
 
     Both take a moment, which the caller need not wait for. Whoever made it closes it, unless a sandbox has taken it.
+    ``directory`` is the workspace's, and is there.
     """
 
-    def __init__(self, reactor: Reactor, name: str, limits: Limits) -> None:
+    def __init__(self, reactor: Reactor, directory: Path, limits: Limits) -> None:
         self.channel = Channel(reactor)
-        self._name = name
+        self._directory = directory
         self._limits = limits
         self._groups: ControlGroups | None = None
-        self._joining = ensureDeferred(self._join())
+        self._failure: Failure | None = None
+        self._preparing = ensureDeferred(self._prepare()).addErrback(self._keep)
 
-    async def _join(self) -> None:
+    async def _prepare(self) -> None:
         try:
-            self._groups = ControlGroups(self._name, self._limits)
-            # Linux takes 15 ms to move a process: the holder moves once, and what it forks is born there.
-            await self.channel.ask("join", self._groups.entrances)
+            self._groups = ControlGroups(self._directory.name, self._limits)
         except OSError as error:
             raise BuildFailed(f"the build's limits cannot be set: {error}") from error
+        # Linux takes 15 ms to move a process: the holder moves once, and what it forks is born there.
+        disk = (self._limits.disk, self._limits.inodes)
+        await self.channel.ask("prepare", os.fsencode(self._directory), self._groups.entrances, disk)
 
     async def ready(self) -> None:
         """Wait for it; raises `BuildFailed`."""
-        await self._joining
+        await self._preparing
+        if self._failure is not None:
+            self._failure.raiseException()
+
+    def _keep(self, failure: Failure) -> None:
+        self._failure = failure
 
     async def close(self) -> None:
         """End the holder with all that it has started, and remove the groups."""
-        self._joining.addErrback(lambda _: None)
         await self.channel.close()
         groups, self._groups = self._groups, None
         if groups is not None:
@@ -124,12 +132,12 @@ class Sandbox:
 
         ``preparation`` is one that was begun before, with the same limits; it is the sandbox's from here on.
         """
-        preparation = preparation or Preparation(reactor, workspace.directory.name, limits)
+        workspace.make()
+        preparation = preparation or Preparation(reactor, workspace.directory, limits)
         sandbox = cls(reactor, preparation, profile, binds)
         try:
-            workspace.make()
             await preparation.ready()
-            await sandbox._channel.open(workspace.directory, workspace.lowers, sandbox._policy())
+            await sandbox._channel.open(workspace.lowers, sandbox._policy())
         except BaseException:
             await sandbox.close()
             raise

@@ -4,8 +4,8 @@ It owns a mount namespace, in which its `Holder` mounts; that ends with the proc
 (PR_SET_PDEATHSIG, and the end of its standard input). Requests come over standard input and are answered over standard
 output (see `frames`). Standard library only, so that it starts in 15 ms.
 
-Started as ``serving.main`` with the daemon's process id. The first request, ``join``, names control groups; then
-``open`` gives it the workspace, the lower directories and the policy of its commands.
+Started as ``serving.main`` with the daemon's process id. The first request, ``prepare``, names the workspace, its
+control groups and the limits of its disk; the second one, ``open``, the lower directories and the policy of commands.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from imaginator.sandbox.beneath import write_all
 from imaginator.sandbox.copying import NotCopyable
 from imaginator.sandbox.frames import PART, Decoder, encode
+from imaginator.sandbox.ground import prepare
 from imaginator.sandbox.holder import Holder
-from imaginator.sandbox.kernel.mounts import MS_REC, MS_SLAVE, mount
-from imaginator.sandbox.kernel.namespaces import CLONE_NEWNS, unshare
 from imaginator.sandbox.kernel.privileges import die_with_parent
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
@@ -72,42 +71,29 @@ def _requests() -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def _serve(requests: Iterator[tuple[str, tuple[Any, ...]]]) -> None:
+    _, workspace = next(requests, ("", None))
+    if workspace is None:
+        return
+    ground = _needed(lambda: prepare(*workspace))
     holder: Holder | None = None
     for operation, arguments in requests:
         if holder is None:
-            if operation == "join":
-                _join(*arguments)
-            else:
-                holder = _opened(*arguments)
+            holder = _needed(lambda tree=arguments: Holder(ground, *tree))  # type: ignore[misc]
             continue
         holder.reap()
         for frame in _answer(holder, operation, arguments):
             write_all(1, encode(frame))
 
 
-def _join(entrances: list[str]) -> None:
-    """Become a process of some control groups, and with it all that is started later; cgroups(7)."""
+def _needed(make: Callable[[], Any]) -> Any:
+    """What one of the first two requests makes; without it there is nothing to serve."""
     try:
-        for entrance in entrances:
-            with open(entrance, "w") as file:
-                file.write(str(os.getpid()))
+        made = make()
     except OSError as error:
         write_all(1, encode(("error", _sentence(error))))
         sys.exit(1)
     write_all(1, encode(("done", None)))
-
-
-def _opened(*request: Any) -> Holder:
-    """The tree that the first request asks for; without it there is nothing to serve."""
-    try:
-        unshare(CLONE_NEWNS)
-        mount(b"none", b"/", b"", MS_SLAVE | MS_REC)
-        holder = Holder(*request)
-    except OSError as error:
-        write_all(1, encode(("error", _sentence(error))))
-        sys.exit(1)
-    write_all(1, encode(("done", None)))
-    return holder
+    return made
 
 
 def main(parent: str) -> None:

@@ -18,10 +18,11 @@ from twisted.logger import Logger
 from imaginator.build.buildlog import BuildLog
 from imaginator.build.engine import Engine
 from imaginator.build.job import Job, SourceWish
-from imaginator.model.build import BuildFailure, BuildRecord, Stage, State
+from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, State
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, TimedOut
 from imaginator.model.image import Image
+from imaginator.model.limits import StreamLimits
 from imaginator.model.settings import BootstrapStream, PackagerType
 from imaginator.model.streams import Stream
 from imaginator.sandbox.limits import Limits
@@ -174,9 +175,7 @@ class Runner:
         """The engine's image, within the build's time."""
         if running.reason is not None or self._stopping:
             raise CancelledError
-        seconds = self._parts.limits.maximum_duration
-        if record.request.maximum_build_duration:
-            seconds = min(seconds, record.request.maximum_build_duration)
+        seconds = await self._seconds(record.request)
         too_long = TimedOut(f"the build took longer than {format_duration(seconds)}")
         timer = self._parts.reactor.callLater(seconds, running.interrupt, too_long)
         try:
@@ -185,6 +184,12 @@ class Runner:
         finally:
             if timer.active():
                 timer.cancel()
+
+    async def _seconds(self, request: BuildRequest) -> float:
+        """How long a build may take: as the flag, the stream and the request say, the shortest of them."""
+        definition = await self._parts.configuration.find(request.stream_name)
+        wishes = (request.maximum_build_duration, definition.limits.seconds if definition else 0)
+        return min([self._parts.limits.maximum_duration, *(wish for wish in wishes if wish)])
 
     async def _work(self, record: BuildRecord, running: Running) -> Image:
         job = await self._job(record)
@@ -213,7 +218,7 @@ class Runner:
             settings=configuration.settings,
             requester=record.requester,
             expires_in=request.expires_in,
-            limits=self._parts.sandbox_limits,
+            limits=self._parts.sandbox_limits.within(limits_of(definition.limits)),
         )
 
     def _packager(self, definition: BootstrapStream | Stream) -> PackagerType | None:
@@ -268,3 +273,14 @@ class Runner:
         for one in running:
             one.interrupt(None)
         await gatherResults([one.ended for one in running])
+
+
+def limits_of(wanted: StreamLimits) -> Limits:
+    """A stream's limits for the sandbox."""
+    return Limits(
+        memory=wanted.bytes_of_memory,
+        processes=wanted.processes,
+        disk=wanted.bytes_of_disk,
+        inodes=wanted.inodes,
+        cpu_weight=wanted.cpu_weight,
+    )

@@ -115,7 +115,7 @@ class Assembly:
             archive=self.archive,
             logs=self.state / "logs",
             limits=self._limits(),
-            sandbox_limits=Limits(self.options["build-memory"], self.options["build-processes"]),
+            sandbox_limits=self._sandbox_limits(),
         )
         self.builder = Builder(parts, self.history, f"the embedded store in {self.state}")
 
@@ -132,6 +132,10 @@ class Assembly:
             verify=self.options["verify-builds"],
         )
         return Engine(parts)
+
+    def _sandbox_limits(self) -> Limits:
+        names = ("build-memory", "build-processes", "build-disk", "build-inodes", "build-cpu-weight")
+        return Limits(*(self.options[name] for name in names))
 
     def _limits(self) -> BuildLimits:
         names = (

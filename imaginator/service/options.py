@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from imaginator.model.durations import parse_duration, parse_share, parse_size
 from imaginator.model.flags import FILES, flag_lines, modern_name
+from imaginator.model.limits import HEAVIEST
 
 Parse = Callable[[str], Any]
 Share = Callable[[int], int]
@@ -33,6 +34,14 @@ def number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"{text!r} is no number: expected something like 2")
     return int(text)
+
+
+def weight(text: str) -> int:
+    """A share of busy processors in proportion to others."""
+    value = number(text)
+    if not 1 <= value <= HEAVIEST:
+        raise ValueError(f"{text!r} is no weight: expected 1 to {HEAVIEST}")
+    return value
 
 
 def port(text: str) -> int:
@@ -99,8 +108,11 @@ FLAGS = (
     Flag("public-downloads", "off", switch, "images can be downloaded without a certificate"),
     Flag("verify-builds", "off", switch, "every build proves its image by a full scan of its tree and layers"),
     Flag("layer-cache-size", "20%", share, "trees kept for builds to stand on: a size, or a share of the disk; 0: all"),
-    Flag("build-memory", half_the_memory(), parse_size, "memory of one build's commands"),
+    Flag("build-memory", half_the_memory(), parse_size, "memory of one build"),
     Flag("build-processes", "4096", number, "processes of one build"),
+    Flag("build-disk", "20G", parse_size, "what one build may add to its tree; 0: no limit"),
+    Flag("build-inodes", "2000000", number, "files and directories that one build may add; 0: no limit"),
+    Flag("build-cpu-weight", "100", weight, "a build's share of busy processors, 1 to 10000; 100 is everybody's"),
 )
 
 _RENAMED = {"port-num": "port"}

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock, deferLater
 from imaginator.sandbox import enter
 from imaginator.sandbox.attending import Line
 from imaginator.sandbox.channel import Channel
+from imaginator.sandbox.denials import Denials
 from imaginator.sandbox.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, unshare
 from imaginator.sandbox.process import GRACE, Child, Exit, Tail, spawn
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
@@ -125,7 +126,7 @@ def test_an_init_whose_launcher_is_gone_starts_nothing(tmp_path: Path) -> None:
         os.close(alive)
         init = os.fork()
         if init == 0:
-            entry = enter.Entry(os.fsencode(tmp_path), options | command, [], None)
+            entry = enter.Entry(os.fsencode(tmp_path), options | command, [], None, Denials([], None))
             enter._guarded(lambda: enter._init(entry, Line(), mark), lambda: None)
         os.waitpid(init, 0)
         os._exit(0)

@@ -85,7 +85,7 @@ async def test_a_command_sees_the_cache_and_adds_to_it(workspace: Workspace, cac
     assert {"one.deb": "one.deb", "two.deb": "two.deb", "new.deb": "new\n"} == content(cache)
     assert {"new.deb", "one.deb"} == used(cache)
     assert [] == [path for path in paths if path.startswith(TARGET + b"/")]
-    assert not (workspace.directory / "packages").exists()
+    assert [] == list((workspace.directory / "packages").iterdir())
 
 
 @pytest_twisted.ensureDeferred

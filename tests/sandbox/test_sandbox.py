@@ -292,7 +292,7 @@ async def test_a_tree_full_to_its_limit_is_named(tmp_path: Path) -> None:
         subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.skipif(available() != ["memory", "pids"], reason="this host offers no control groups to limit builds with")
+@pytest.mark.skipif("memory" not in available(), reason="this host offers no control groups to limit builds with")
 @pytest_twisted.ensureDeferred
 async def test_limits_hold(workspace: Workspace) -> None:
     """A fork bomb and a memory hog meet their ends; the groups are gone afterwards."""

@@ -18,6 +18,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 
 from imaginator.model.errors import BuildFailed
+from imaginator.sandbox.ground import Ground
 from imaginator.sandbox.holder import Holder
 from imaginator.sandbox.kernel import calls
 from imaginator.sandbox.sandbox import Workspace
@@ -100,7 +101,7 @@ def collect(workspace: Path, files: Sequence[bytes], objects: Path) -> None:
     upper.mkdir(parents=True)
     for number, content in enumerate(files):
         (upper / str(number)).write_bytes(content)
-    holder = Holder(os.fsencode(workspace), [], None)
+    holder = Holder(Ground(os.fsencode(workspace), [], (0, 0)), [], None)
     try:
         paths = [b"/%d" % number for number in range(len(files))]
         assert len(files) == len(list(holder.gather(paths, os.fsencode(objects))))
