@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from imaginator.sandbox.kernel.calls import check, libc
 
@@ -24,6 +26,23 @@ def unshare(flags: int) -> None:
 def join(descriptor: int, kind: int) -> None:
     """setns(2): enter the namespace that an open file of ``/proc/PID/ns`` names; ``kind`` is its CLONE_NEW flag."""
     check(libc.setns(descriptor, kind), "setns")
+
+
+@contextmanager
+def visited(descriptor: int, name: str, kind: int) -> Iterator[None]:
+    """Be in another namespace in this context; for kinds that one can come back from: not ``user``, not ``pid``.
+
+    ``name`` is the namespace's name in ``/proc/PID/ns``. Only for processes without threads, whose others would stay.
+    """
+    home = open_namespace(os.getpid(), name)
+    try:
+        join(descriptor, kind)
+        try:
+            yield
+        finally:
+            join(home, kind)
+    finally:
+        os.close(home)
 
 
 def map_ids(pid: int, first: int, count: int) -> None:
