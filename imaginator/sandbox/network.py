@@ -102,7 +102,7 @@ class Network:
         """The destinations that were refused since this was asked last, such as ``192.0.2.1 port 80 (tcp)``."""
         if self._online is None:
             return []
-        import json  # noqa: PLC0415 - it takes long, and few builds come here
+        import json
 
         found = firewall.refused(json.loads(_filter(self._online, firewall.QUESTION, "--json")))
         if found:
