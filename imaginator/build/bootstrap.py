@@ -35,6 +35,6 @@ async def furnish(image: Construction, packager_type: PackagerType, matching: Ma
     stubs = await tree.make_mount_points([DEVICES, *SYSTEM_MOUNTS])
     image.monitor.stage(Stage.CLEAN)
     await clean(image, matching)
-    packages = await list_and_test(image)
+    packages = await list_and_test(image, image.network)
     await tree.remove_mount_points(stubs)
     return packages

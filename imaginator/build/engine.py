@@ -206,7 +206,9 @@ class _Build:
     ) -> AsyncIterator[tuple[Construction, Sandbox]]:
         """A sandbox over ``workspace``; everything in it has ended when the context is left."""
         binds = _binds(self._job.settings) if workspace.lowers else ()
-        sandbox = await Sandbox.open(self._parts.reactor, workspace, profile, self._job.limits, binds, preparation)
+        sandbox = await Sandbox.open(
+            self._parts.reactor, workspace, profile, self._job.limits, binds, preparation, self._job.destinations
+        )
         definition = self._job.definition
         network = definition.network if isinstance(definition, Stream) else True
         try:

@@ -1,14 +1,14 @@
-"""What commands of a build get to see: their environment variables and the host's name servers."""
+"""What commands of a build get to see: their environment variables and their name server."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 
 from imaginator.build.job import Job
 from imaginator.model.streams import Stream
 from imaginator.model.variables import stream_variables
+from imaginator.sandbox.firewall import NAME_SERVER_IPV4, NAME_SERVER_IPV6
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,25 +39,12 @@ def shown_secrets(secrets: Mapping[str, str]) -> dict[str, str]:
     return {name: f"${name}" for name in secrets}
 
 
-def resolver_configuration(host: str, upstream: str) -> bytes:
-    """The ``resolv.conf`` of a build: the host's, or ``upstream`` where all of the host's servers are itself.
+def resolver_configuration(host: str) -> bytes:
+    """The ``resolv.conf`` of a build: the network's own name server in place of the host's, which it asks.
 
-    ``upstream`` is the file in which systemd-resolved tells its own servers; empty where there is none.
+    Those may be where no build gets, such as the host's loopback. All other lines, such as ``search``, are kept.
     """
-    if upstream and not _far_servers(host):
-        return upstream.encode()
-    return host.encode()
-
-
-def _far_servers(text: str) -> list[str]:
-    """The name servers on other machines (resolv.conf(5))."""
-    words = (line.split() for line in text.splitlines())
-    servers = (line[1] for line in words if len(line) > 1 and line[0] == "nameserver")
-    return [server for server in servers if not _is_loopback(server)]
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+    lines = [line for line in host.splitlines() if line.split()[:1] != ["nameserver"]]
+    servers = [words[1] for words in map(str.split, host.splitlines()) if words[:1] == ["nameserver"] and words[1:]]
+    ours = NAME_SERVER_IPV6 if servers and all(":" in server for server in servers) else NAME_SERVER_IPV4
+    return "".join(f"{line}\n" for line in (f"nameserver {ours}", *lines)).encode()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from imaginator.model.build import BuildRequest
+from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.image import Image
 from imaginator.model.settings import BootstrapStream, PackagerType, Settings
 from imaginator.model.streams import Stream
@@ -33,6 +34,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     requester: str
     expires_in: float
     limits: Limits
+    destinations: Destinations = EVERYWHERE
 
 
 class SourceWish(NamedTuple):

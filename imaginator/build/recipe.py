@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imaginator.build import packager
-from imaginator.build.construction import Construction, together
+from imaginator.build.construction import Access, Construction, together
 from imaginator.build.downloads import Downloads, offered
 from imaginator.build.environment import resolver_configuration
 from imaginator.build.matching import Matching
@@ -25,7 +25,6 @@ DEVICES = b"/dev"
 
 _RESOLVER = b"/etc/resolv.conf"
 _HOST_RESOLVER = Path("/etc/resolv.conf")
-_UPSTREAM_RESOLVER = Path("/run/systemd/resolve/resolv.conf")
 _LARGEST_SCRIPT = 1 << 20
 
 
@@ -63,18 +62,18 @@ class Recipe:
         await self._tree.remove_mount_points(stubs)
         await self._clean_up()
         await self._copy("tests", TESTS + b"/" + stream.encode())
-        packages = await list_and_test(self._construction)
+        packages = await list_and_test(self._construction, self._may_reach_out("tests"))
         await self._tree.remove_mount_points(devices)
         return packages
 
     async def _fill(self) -> None:
         """Steps 2 to 4: what the packages need."""
         self._monitor.stage(Stage.FILES)
-        await self._tree.write(_RESOLVER, host_resolver())
+        await self._tree.write(_RESOLVER, resolver_configuration(_text(_HOST_RESOLVER)))
         await self._copy("files")
         await self._append("files.append")
         self._monitor.stage(Stage.PRE_INSTALL_SCRIPTS)
-        await run_scripts(self._construction, self._directory / "pre-install-scripts")
+        await self._run("pre-install-scripts")
 
     async def _install(self) -> None:
         """Step 5: the packages; an empty list does nothing."""
@@ -91,7 +90,7 @@ class Recipe:
         await self._copy("post-install-files")
         await self._append("post-install-files.append")
         self._monitor.stage(Stage.SCRIPTS)
-        await run_scripts(self._construction, self._directory / "scripts")
+        await self._run("scripts")
 
     async def _clean(self) -> None:
         """Steps 9 and 10: package clean-up, and files that it could not spoil."""
@@ -102,7 +101,14 @@ class Recipe:
     async def _clean_up(self) -> None:
         """Step 11: scripts without bind mounts and system mounts."""
         self._monitor.stage(Stage.POST_CLEANUP_SCRIPTS)
-        await run_scripts(self._construction, self._directory / "post-cleanup-scripts", mounts=False)
+        await self._run("post-cleanup-scripts", mounts=False)
+
+    async def _run(self, name: str, mounts: bool = True) -> None:
+        await run_scripts(self._construction, self._directory / name, Access(self._may_reach_out(name), mounts))
+
+    def _may_reach_out(self, name: str) -> bool:
+        """Whether what a directory of the manifest holds is run with network."""
+        return self._construction.network and name not in self._manifest.file.without_network
 
     async def _copy(self, name: str, target: bytes = b"/") -> None:
         if (self._directory / name).is_dir():
@@ -140,13 +146,13 @@ async def _clean_patterns(construction: Construction) -> list[str]:
     return [line for line in os.fsdecode(output).splitlines() if line]
 
 
-async def list_and_test(construction: Construction) -> tuple[Package, ...]:
-    """List the packages of a tree that is finished, and run its tests; raises `BuildFailed`."""
+async def list_and_test(construction: Construction, network: bool) -> tuple[Package, ...]:
+    """List the packages of a tree that is finished, and run its tests, maybe with network; raises `BuildFailed`."""
     tree = construction.tree
     stubs = await tree.make_mount_points(SYSTEM_MOUNTS)
     packages = await _packages(construction)
     construction.monitor.stage(Stage.TESTS)
-    await run_tests(construction)
+    await run_tests(construction, network)
     await tree.remove_mount_points(stubs)
     return packages
 
@@ -158,11 +164,6 @@ async def _packages(construction: Construction) -> tuple[Package, ...]:
     if not factor.isdigit():
         raise BuildFailed(f"package show-size-multiplier: {multiplier!r} is no number")
     return packager.parse_list(lines, int(factor))
-
-
-def host_resolver() -> bytes:
-    """What a build knows of name servers; empty on a host that has none."""
-    return resolver_configuration(_text(_HOST_RESOLVER), _text(_UPSTREAM_RESOLVER))
 
 
 def _text(path: Path) -> str:

@@ -14,11 +14,10 @@ PLACE = b"/.scripts"
 _NUMBER = re.compile(rb"(\d+)")
 
 
-async def run_scripts(construction: Construction, directory: Path, mounts: bool = True) -> None:
+async def run_scripts(construction: Construction, directory: Path, access: Access) -> None:
     """Run what is in ``directory``, if it exists, in the order of version numbers; raises `BuildFailed`."""
     if not directory.is_dir():
         return
-    access = Access(construction.network, mounts)
     names = await construction.tree.copy_flat(directory, PLACE, 0o755)
     for name in sorted(names, key=version_key):
         title = f"{directory.name}/{os.fsdecode(name)}"

@@ -17,20 +17,23 @@ LARGEST_OUTPUT = 4 << 20
 """Bytes of one test's output that the log keeps."""
 
 
-async def run_tests(construction: Construction) -> None:
-    """Run every executable below ``/tests``; raises `BuildFailed` naming each that fails or takes too long."""
+async def run_tests(construction: Construction, network: bool) -> None:
+    """Run every executable below ``/tests``, maybe with network.
+
+    Raises `BuildFailed` naming each that fails or takes too long.
+    """
     paths = await construction.tree.executables(PLACE)
     construction.monitor.note(f"run {len(paths)} tests")
-    outcomes = await together(*(_failure(construction, os.fsdecode(path)) for path in sorted(paths)))
+    outcomes = await together(*(_failure(construction, os.fsdecode(path), network) for path in sorted(paths)))
     failures = [failure for failure in outcomes if failure]
     if failures:
         raise BuildFailed("\n".join(failures))
 
 
-async def _failure(construction: Construction, path: str) -> str:
+async def _failure(construction: Construction, path: str, network: bool) -> str:
     """Run one test; its failure, or nothing."""
     output = Bounded(LARGEST_OUTPUT)
-    access = Access(construction.network, discard=True, seconds=LONGEST)
+    access = Access(network, discard=True, seconds=LONGEST)
     failure = ""
     try:
         await construction.command(f"test {path}", [packager.PATH.decode(), "run", path], access, output)

@@ -23,11 +23,17 @@ TEXT_FILES = (
 )  # fmt: skip
 """The files of a manifest that are read as text; the rest are directories of what goes into the image."""
 
+RUN_DIRECTORIES = ("pre-install-scripts", "scripts", "post-cleanup-scripts", "tests")
+"""The directories of a manifest whose files are run."""
+
 T = TypeVar("T")
 
 
 class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """The file called ``manifest``. Absent filter lines differ from an empty list."""
+    """The file called ``manifest``. Absent filter lines differ from an empty list.
+
+    ``without_network`` names those of `RUN_DIRECTORIES` whose files are run without network.
+    """
 
     source_image: str
     filter_lines: tuple[str, ...] | None = None
@@ -36,6 +42,7 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     source_image_build_variables: dict[str, str] = {}
     source_image_git_commit_id: str = ""
     source_image_tags_to_match: dict[str, tuple[str, ...]] = {}
+    without_network: tuple[str, ...] = ()
 
 
 class ComputedFile(msgspec.Struct, frozen=True, rename="pascal"):
@@ -70,6 +77,7 @@ def decode_manifest(texts: Mapping[str, bytes], where: str) -> Manifest:
     Filter(file.filter_lines or (), f"{where}/manifest: FilterLines")
     Filter(file.mtimes_copy_filter_lines or (), f"{where}/manifest: MtimesCopyFilterLines")
     Filter(file.mtimes_copy_add_filter_lines, f"{where}/manifest: MtimesCopyAddFilterLines")
+    _check_directories(file.without_network, f"{where}/manifest: WithoutNetwork")
     reader.only_one("filter", "filter.add")
     reader.only_one("triggers", "triggers.add")
     for name in ("computed-files", "computed-files.json"):
@@ -87,6 +95,12 @@ def decode_manifest(texts: Mapping[str, bytes], where: str) -> Manifest:
         owners=reader.read("owners.json", lambda data, name: decode_json(data, Owners, name)) or Owners(),
         tags=reader.read("tags.json", lambda data, name: decode_json(data, dict[str, str], name)) or {},
     )
+
+
+def _check_directories(names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if name not in RUN_DIRECTORIES:
+            raise ConfigurationError(where, f"{name!r} is not run: expected some of {', '.join(RUN_DIRECTORIES)}")
 
 
 class _Reader:

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from imaginator.model.destinations import Destinations
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.frames import Decoder, encode
 from imaginator.sandbox.policy import Policy
@@ -55,14 +56,14 @@ class Channel(ProcessProtocol):
         """The holder's process."""
         return int(self.transport.pid)
 
-    async def open(self, lowers: Sequence[Path], policy: Policy | None) -> None:
+    async def open(self, lowers: Sequence[Path], policy: Policy | None, destinations: Destinations) -> None:
         """Let the holder make its tree; where that fails, raises `BuildFailed` and the holder has ended.
 
-        With a policy, the holder's commands are confined.
+        With a policy, the holder's commands are confined, and their network reaches ``destinations``.
         """
         names = [os.fsencode(lower) for lower in lowers]
         try:
-            await self.ask("open", names, None if policy is None else tuple(policy))
+            await self.ask("open", names, None if policy is None else tuple(policy), destinations.plain())
         except BaseException:
             await self.close()
             raise

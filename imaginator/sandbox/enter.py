@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from imaginator.sandbox.confinement import Confinement
     from imaginator.sandbox.denials import Denials
+    from imaginator.sandbox.network import Network
 
 HOST_NAME = b"build"
 OUT_OF_MEMORY_FIRST = b"1000"
@@ -71,9 +72,10 @@ class Entry:
     """What is asked for.
 
     ``tree`` is the root directory, and ``confinement`` what the command is held by; without one (a bootstrap) the
-    root stays the host's, and the command starts in the tree. ``denials`` knows which limits it meets. The options:
-    ``command`` and its ``environment``; ``network``: the host's network, else none; ``mounts``: ``/proc``, ``/sys`` and
-    the bindings are there, else ``/dev`` alone; ``discard``: what the command writes is forgotten when it ends.
+    root stays the host's, and the command starts in the tree, with the host's network. ``denials`` knows which limits
+    it meets. The options: ``command`` and its ``environment``; ``network``: of the build's networks it gets the one
+    with a way out; ``mounts``: ``/proc``, ``/sys`` and the bindings are there, else ``/dev`` alone; ``discard``: what
+    the command writes is forgotten when it ends.
     """
 
     def __init__(
@@ -83,14 +85,18 @@ class Entry:
         binds: list[Binding],
         confinement: Confinement | None,
         denials: Denials,
+        network: Network | None,
     ) -> None:
         self.tree = tree
         self.denials = denials
         self.confinement = confinement
+        self.network = network if options["network"] else None
+        self.namespaces: list[int] = []
+        if confinement and network:
+            self.namespaces = [confinement.namespace, network.namespace(options["network"])]
         self.binds = binds
         self.command: list[bytes] = options["command"]
         self.environment: dict[bytes, bytes] = options["environment"]
-        self.network: bool = options["network"]
         self.mounts: bool = options["mounts"]
         self.discard: bool = options["discard"]
 
@@ -111,7 +117,7 @@ def _attend(entry: Entry, parent: int, output: int, status: int) -> None:
     """The attendant: start the launcher, and stay until everything has ended."""
     die_with_parent(parent)
     os.setsid()
-    _take_standard_files(output, status, entry.confinement)
+    _take_standard_files(output, status, entry)
     line = Line()
     attendant = os.getpid()
     launcher = os.fork()
@@ -125,13 +131,20 @@ def _attend(entry: Entry, parent: int, output: int, status: int) -> None:
     ended = attend(line, entry.confinement)
     os.waitpid(launcher, 0)
     if ended != b"0":
-        for sentence in entry.denials.told():
-            _say(f"sandbox: {sentence}")
+        _attempt(lambda: _tell_denials(entry))
     tell(STATUS, ended)
     os._exit(0)
 
 
-def _take_standard_files(output: int, status: int, confinement: Confinement | None) -> None:
+def _tell_denials(entry: Entry) -> None:
+    """Say what the build was denied, after the output of the command that failed."""
+    for sentence in entry.denials.told():
+        _say(f"sandbox: {sentence}")
+    for destination in entry.network.refused() if entry.network else ():
+        _say(f"sandbox: network: {destination} was refused")
+
+
+def _take_standard_files(output: int, status: int, entry: Entry) -> None:
     """Let input be empty, both outputs ``output``, and nothing else of the holder's be open but ``status``, moved.
 
     They belong to the command's root: ``/dev/stderr`` can then be opened by its path. What leads to the namespaces
@@ -139,13 +152,13 @@ def _take_standard_files(output: int, status: int, confinement: Confinement | No
     """
     empty, nothing = os.pipe()
     os.close(nothing)
-    owner = confinement.first if confinement else 0
+    owner = entry.confinement.first if entry.confinement else 0
     for pipe in (empty, output):
         os.fchown(pipe, owner, owner)
     high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 16) for number in (empty, output, output, status)]
     for target, source in enumerate(high):
         os.dup2(source, target, inheritable=target <= 2)
-    _close_from(STATUS + 1, [confinement.namespace] if confinement else [])
+    _close_from(STATUS + 1, entry.namespaces)
 
 
 def _close_from(first: int, kept: list[int]) -> None:
@@ -211,7 +224,8 @@ def _leave(entry: Entry, parent: int) -> None:
     join(confinement.namespace, CLONE_NEWUSER)
     become_root()
     die_with_parent(parent)  # the change of ids has cleared it
-    unshare(namespaces | CLONE_NEWCGROUP | (0 if entry.network else CLONE_NEWNET))
+    join(entry.namespaces[1], CLONE_NEWNET)
+    unshare(namespaces | CLONE_NEWCGROUP)
 
 
 def _init(entry: Entry, line: Line, mark: int) -> None:

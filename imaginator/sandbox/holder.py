@@ -23,6 +23,7 @@ from imaginator.sandbox.ground import Ground
 from imaginator.sandbox.interior import is_real_directory
 from imaginator.sandbox.kernel.mounts import MNT_DETACH, mount, unmount
 from imaginator.sandbox.kernel.privileges import files_as
+from imaginator.sandbox.network import OPEN, Network
 from imaginator.sandbox.offering import Offer, Places
 from imaginator.sandbox.owners import ON_DISK
 from imaginator.sandbox.restoring import Restoration
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
+    from imaginator.sandbox.network import Destinations
     from imaginator.sandbox.scanning import Inode
 
 PAGE = 4096
@@ -47,11 +49,16 @@ class Holder:
     """The tree and its operations: a method a request, named like it.
 
     ``policy`` is the system-call filter of the commands' confinement and the names of the calls that it leaves to be
-    answered; without one, commands are the host's root (a bootstrap).
+    answered; without one, commands are the host's root (a bootstrap). ``destinations`` are what the network of
+    confined commands reaches.
     """
 
     def __init__(
-        self, ground: Ground, lowers: list[bytes], policy: tuple[bytes, dict[tuple[int, int], str]] | None
+        self,
+        ground: Ground,
+        lowers: list[bytes],
+        policy: tuple[bytes, dict[tuple[int, int], str]] | None,
+        destinations: Destinations = OPEN,
     ) -> None:
         self._ground = ground
         self._directory = ground.directory
@@ -61,6 +68,7 @@ class Holder:
         ground.cover()
         self._workspace = ground.working
         self._confinement = Confinement(os.path.join(ground.directory, b"scratch"), *policy) if policy else None
+        self._network = Network(self._confinement.namespace, destinations) if self._confinement else None
         self._owners = self._confinement.owners if self._confinement and lowers else ON_DISK
         self._mounted = False
         if lowers:
@@ -132,7 +140,7 @@ class Holder:
         offered = self._offer.directory if self._offer else None
         binds = [Binding(source, target, writable, source == offered) for source, target, writable in options["binds"]]
         denials = Denials(self._ground.entrances, self._ground.disk)
-        return Entry(self._shown, options, binds, self._confinement, denials)
+        return Entry(self._shown, options, binds, self._confinement, denials, self._network)
 
     def _writing(self) -> AbstractContextManager[None]:
         """What is made in the tree meanwhile belongs to the image's root."""

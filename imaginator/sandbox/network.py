@@ -51,24 +51,21 @@ class Network:
         self._uplink: Uplink | None = None
         self._own: OwnAddresses = ([], [])
 
-    def namespace(self, online: bool, groups: Sequence[str] = ()) -> int:
-        """An open file of the network namespace, for setns(2), which stays this object's; raises `OSError`.
-
-        ``groups`` are the ``cgroup.procs`` files of the build's limits, under which its packets are carried.
-        """
+    def namespace(self, online: bool) -> int:
+        """An open file of the network namespace, for setns(2), which stays this object's; raises `OSError`."""
         if online:
-            return self._with_way_out(groups)
+            return self._with_way_out()
         if self._offline is None:
             self._offline = _new_namespace(self._user_namespace)
         return self._offline
 
-    def _with_way_out(self, groups: Sequence[str]) -> int:
+    def _with_way_out(self) -> int:
         if self._uplink is not None and not self._uplink.lives():
             self._leave()
         if self._online is None:
             try:
                 self._online = _new_namespace(self._user_namespace)
-                self._connect(self._online, groups)
+                self._connect(self._online)
             except OSError:
                 self._leave()
                 raise
@@ -76,13 +73,13 @@ class Network:
             self._close_new_addresses(self._online)
         return self._online
 
-    def _connect(self, namespace: int, groups: Sequence[str]) -> None:
+    def _connect(self, namespace: int) -> None:
         anywhere, listed, host_ports = self._destinations
         ipv6 = reaches_ipv6()
         if ipv6:
             with visited(namespace, "net", CLONE_NEWNET):
                 _let_addresses_be_set()
-        self._uplink = Uplink(namespace, bool(host_ports), ipv6, groups)
+        self._uplink = Uplink(namespace, bool(host_ports), ipv6)
         # The rules are set while it starts; no command runs yet.
         self._own = (own_ipv4(), own_ipv6())
         _filter(namespace, firewall.rules(anywhere, listed, host_ports) + firewall.own_addresses(*self._own))
@@ -102,7 +99,7 @@ class Network:
         """The destinations that were refused since this was asked last, such as ``192.0.2.1 port 80 (tcp)``."""
         if self._online is None:
             return []
-        import json
+        import json  # takes long, and few builds come here
 
         found = firewall.refused(json.loads(_filter(self._online, firewall.QUESTION, "--json")))
         if found:

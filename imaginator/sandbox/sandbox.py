@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.python.failure import Failure
 
+from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.enter import LAUNCH_FAILED
@@ -127,17 +128,19 @@ class Sandbox:
         limits: Limits,
         binds: Sequence[Bind] = (),
         preparation: Preparation | None = None,
+        destinations: Destinations = EVERYWHERE,
     ) -> Self:
         """Make the workspace's directories and its tree; raises `BuildFailed` where that fails.
 
-        ``preparation`` is one that was begun before, with the same limits; it is the sandbox's from here on.
+        ``preparation`` is one that was begun before, with the same limits; it is the sandbox's from here on. Commands
+        with network reach ``destinations``; a bootstrap's have the host's network.
         """
         workspace.make()
         preparation = preparation or Preparation(reactor, workspace.directory, limits)
         sandbox = cls(reactor, preparation, profile, binds)
         try:
             await preparation.ready()
-            await sandbox._channel.open(workspace.lowers, sandbox._policy())
+            await sandbox._channel.open(workspace.lowers, sandbox._policy(), destinations)
         except BaseException:
             await sandbox.close()
             raise

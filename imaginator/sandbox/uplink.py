@@ -11,7 +11,6 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Sequence
 
 from imaginator.sandbox import programs
 from imaginator.sandbox.beneath import write_all
@@ -33,8 +32,8 @@ _NAMESPACE, _READY, _LIFE = 3, 4, 5
 class Uplink:
     """One slirp4netns, which is starting when this is made; to be closed."""
 
-    def __init__(self, namespace: int, host_loopback: bool, ipv6: bool, groups: Sequence[str]) -> None:
-        """Start it for a network namespace, in the control groups with these ``cgroup.procs``; raises `OSError`.
+    def __init__(self, namespace: int, host_loopback: bool, ipv6: bool) -> None:
+        """Start it for a network namespace; raises `OSError`.
 
         With ``host_loopback`` the host's loopback answers at the build's side of slirp4netns' network.
         """
@@ -44,7 +43,7 @@ class Uplink:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         files = (nothing, words, words, namespace, ready, life)
         try:
-            self._pid = programs.start(_argv(host_loopback, ipv6), files, lambda: _prepare(groups))
+            self._pid = programs.start(_argv(host_loopback, ipv6), files, _prepare)
         finally:
             for file in (nothing, words, ready, life):
                 os.close(file)
@@ -97,11 +96,8 @@ def _argv(host_loopback: bool, ipv6: bool) -> list[str]:
     ]
 
 
-def _prepare(groups: Sequence[str]) -> None:
-    """In the new process: its limits, and two folders instead of the host's, which its own sandbox would show it."""
-    for group in groups:
-        with open(group, "w") as file:
-            file.write(str(os.getpid()))
+def _prepare() -> None:
+    """In the new process: two empty folders instead of the host's, which its own sandbox would show it."""
     resolver = _resolver()
     unshare(CLONE_NEWNS)
     mount(b"none", b"/", b"", MS_PRIVATE | MS_REC)

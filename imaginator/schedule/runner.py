@@ -19,6 +19,7 @@ from imaginator.build.buildlog import BuildLog
 from imaginator.build.engine import Engine
 from imaginator.build.job import Job, SourceWish
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, State
+from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, TimedOut
 from imaginator.model.image import Image
@@ -49,6 +50,7 @@ class RunnerParts(NamedTuple):
     logs: Path
     limits: BuildLimits
     sandbox_limits: Limits
+    destinations: Destinations = EVERYWHERE
 
 
 class Progress:
@@ -219,6 +221,7 @@ class Runner:
             requester=record.requester,
             expires_in=request.expires_in,
             limits=self._parts.sandbox_limits.within(limits_of(definition.limits)),
+            destinations=self._parts.destinations,
         )
 
     def _packager(self, definition: BootstrapStream | Stream) -> PackagerType | None:

@@ -116,6 +116,7 @@ class Assembly:
             logs=self.state / "logs",
             limits=self._limits(),
             sandbox_limits=self._sandbox_limits(),
+            destinations=self.options["build-destinations"],
         )
         self.builder = Builder(parts, self.history, f"the embedded store in {self.state}")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from twisted.python import usage
 
+from imaginator.model.destinations import parse_destinations
 from imaginator.model.durations import parse_duration, parse_share, parse_size
 from imaginator.model.flags import FILES, flag_lines, modern_name
 from imaginator.model.limits import HEAVIEST
@@ -113,6 +114,7 @@ FLAGS = (
     Flag("build-disk", "20G", parse_size, "what one build may add to its tree; 0: no limit"),
     Flag("build-inodes", "2000000", number, "files and directories that one build may add; 0: no limit"),
     Flag("build-cpu-weight", "100", weight, "a build's share of busy processors, 1 to 10000; 100 is everybody's"),
+    Flag("build-destinations", "any", parse_destinations, "what builds reach: any, ADDRESS[/PREFIX][:PORT], host:PORT"),
 )
 
 _RENAMED = {"port-num": "port"}

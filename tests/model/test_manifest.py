@@ -40,6 +40,10 @@ def test_the_texts_of_a_manifest() -> None:
     [
         ({"manifest": b"{}"}, r"m/manifest: \$: .*missing required field SourceImage"),
         ({"manifest": b'{"SourceImage": "a", "FilterLines": ["("]}'}, r"m/manifest: FilterLines: line 1: "),
+        (
+            {"manifest": b'{"SourceImage": "a", "WithoutNetwork": ["files"]}'},
+            "m/manifest: WithoutNetwork: 'files' is not run: expected some of pre-install-scripts, scripts, ",
+        ),
         ({"filter": b"# comment\n\n("}, r"m/filter: line 3: '\('"),
         ({"filter": b"", "filter.add": b""}, "m: both filter and filter.add: expected one"),
         ({"computed-files": b"", "computed-files.add.json": b"[]"}, "m: both computed-files and computed-files.add"),

@@ -126,7 +126,7 @@ def test_an_init_whose_launcher_is_gone_starts_nothing(tmp_path: Path) -> None:
         os.close(alive)
         init = os.fork()
         if init == 0:
-            entry = enter.Entry(os.fsencode(tmp_path), options | command, [], None, Denials([], None))
+            entry = enter.Entry(os.fsencode(tmp_path), options | command, [], None, Denials([], None), None)
             enter._guarded(lambda: enter._init(entry, Line(), mark), lambda: None)
         os.waitpid(init, 0)
         os._exit(0)
