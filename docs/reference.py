@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from imaginator.model.limits import StreamLimits
 from imaginator.model.settings import BootstrapStream, ListCommand, PackageCache, PackagerType, Settings
 from imaginator.model.streams import Stream, StreamsFile
 from imaginator.rpc.methods import METHODS, Method
 from imaginator.service.options import FLAGS
 
-CONFIGURATION = (Settings, BootstrapStream, PackagerType, ListCommand, PackageCache, StreamsFile, Stream)
+CONFIGURATION = (Settings, BootstrapStream, PackagerType, ListCommand, PackageCache, StreamsFile, Stream, StreamLimits)
 
 
 def write(folder: Path) -> None:
@@ -73,14 +74,15 @@ def spelled(kind: object) -> str:
     text = kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)
     for long in ("imaginator.model.build.", "imaginator.model.image.", "imaginator.model.settings.", "datetime."):
         text = text.replace(long, "")
-    return text.replace("imaginator.model.streams.", "").replace("typing.", "")
+    return text.replace("imaginator.model.streams.", "").replace("imaginator.model.limits.", "").replace("typing.", "")
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> str:
     """What a field is when it is left out."""
     if field.required:
         return "required"
-    return "empty" if not field.default or field.default is msgspec.NODEFAULT else f"``{field.default}``"
+    none = not field.default or field.default is msgspec.NODEFAULT or isinstance(field.default, StreamLimits)
+    return "empty" if none else f"``{field.default}``"
 
 
 def sentence(text: str) -> str:

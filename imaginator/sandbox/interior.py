@@ -68,8 +68,7 @@ def enter_root(mounts: bool) -> None:
             mount(b"proc", b"proc", b"proc", MOUNTED | MS_NOEXEC)
             _forbid_namespaces()
         if is_real_directory("sys"):
-            with contextlib.suppress(PermissionError):
-                mount(b"sysfs", b"sys", b"sysfs", MOUNTED | MS_NOEXEC | MS_RDONLY)
+            mount(b"sysfs", b"sys", b"sysfs", MOUNTED | MS_NOEXEC | MS_RDONLY)
         _mask()
     if is_real_directory("dev"):
         _mount_devices()
