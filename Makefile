@@ -5,7 +5,8 @@ VENV := .venv
 SITE := demo-site
 BIN := $(VENV)/bin
 # What the daemon, the demonstration and the tests run; installed only where missing.
-DEBIAN_PACKAGES := btrfs-progs busybox-static debian-archive-keyring e2fsprogs git mmdebstrap python3-venv util-linux xfsprogs
+DEBIAN_PACKAGES := btrfs-progs busybox-static debian-archive-keyring e2fsprogs git iproute2 mmdebstrap nftables \
+	python3-venv slirp4netns util-linux xfsprogs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench fuzz docs lint clean distclean packages

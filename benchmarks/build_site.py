@@ -28,7 +28,8 @@ STREAM = stream_of("one-file")
 class BuildSite:
     """A context: a daemon with a bootstrap stream of this command, and a stream whose manifest is one file.
 
-    ``packager`` replaces the sample's; ``manifests`` are more streams, each with its files (path → text).
+    ``packager`` replaces the sample's; ``manifests`` are more streams, each with its files (path → text), and ``flags``
+    the daemon's.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class BuildSite:
         bootstrap: Sequence[str],
         packager: Mapping[str, object] | None = None,
         manifests: Mapping[str, Mapping[str, str]] = {},
+        flags: Sequence[str] = (),
     ) -> None:
         self.site = Site(folder / "site")
-        self.daemon = Daemon(self.site)
+        self.daemon = Daemon(self.site, *flags)
         self._bootstrap = bootstrap
         self._packager = packager
         self._manifests = {"one-file": ONE_FILE, **manifests}
@@ -89,9 +91,11 @@ class BuildSite:
 class DebianSite(BuildSite):
     """One whose bootstrap unpacks a cached Debian."""
 
-    def __init__(self, folder: Path, manifests: Mapping[str, Mapping[str, str]] = {}) -> None:
+    def __init__(
+        self, folder: Path, manifests: Mapping[str, Mapping[str, str]] = {}, flags: Sequence[str] = ()
+    ) -> None:
         self.tar = base_tar(folder)
-        super().__init__(folder, unpack_command(self.tar), manifests=manifests)
+        super().__init__(folder, unpack_command(self.tar), manifests=manifests, flags=flags)
 
     def unpack(self, folder: Path) -> Path:
         """A plain copy of the tree."""

@@ -29,7 +29,7 @@ def measure(folder: Path) -> Figure:
         repository = Repository(disk / "repository")
         for package in downloaded():
             repository.publish(package)
-        with repository.serve(), DebianSite(disk, {"packages": manifest(repository)}) as debian:
+        with repository.serve(), DebianSite(disk, {"packages": manifest(repository)}, repository.flags) as debian:
             return compare(debian, repository, disk)
 
 
@@ -78,7 +78,7 @@ def manifest(repository: Repository) -> dict[str, str]:
 
 def install(tree: Path, repository: Repository, times: list[float]) -> None:
     """What the build's packager does, by hand."""
-    (tree / "etc/apt/sources.list").write_text(repository.source)
+    (tree / "etc/apt/sources.list").write_text(repository.local_source)
     (tree / "etc/apt/apt.conf.d/99alone").write_text(ALONE)
     quiet = ["chroot", str(tree), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     commands = [[*quiet, "update"], [*quiet, "upgrade"], [*quiet, "install", "--no-install-recommends", *NAMES]]

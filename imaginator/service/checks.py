@@ -10,6 +10,7 @@ from typing import IO
 
 from imaginator.model.errors import BuildFailed, ConfigurationError
 from imaginator.sandbox.limits import Limits
+from imaginator.sandbox.network import missing
 from imaginator.sandbox.process import Reactor
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 
@@ -23,6 +24,8 @@ def check_host(image_server: str) -> None:
     for program in PROGRAMS:
         if shutil.which(program) is None:
             raise ConfigurationError("imaginator", f"program not found: {program}")
+    for problem in missing():
+        raise ConfigurationError("imaginator", f"builds would have no network: {problem}")
     if image_server:
         problem = "this version cannot use a remote image server; leave the flag out for the embedded store"
         raise ConfigurationError(f"--image-server-hostname {image_server}", problem)

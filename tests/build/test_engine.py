@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from imaginator.build.sources import Sources
 from imaginator.model.build import BuildRequest, Stage
 from imaginator.model.errors import BuildFailed, SourceImageNeeded
 from imaginator.model.image import Image, Package
+from imaginator.model.manifest import RUN_DIRECTORIES
 from imaginator.model.names import stream_of
 from imaginator.model.settings import BootstrapStream, ListCommand, PackageCache, PackagerType, Settings
 from imaginator.model.streams import Stream
@@ -272,6 +274,19 @@ async def test_environment_of_commands(house: House) -> None:
     assert expected.items() <= seen.items()
     assert ("master", "", "amd64") == (seen["REQUESTED_GIT_BRANCH"], seen["MANIFEST_GIT_COMMIT_ID"], seen["ARCH"])
     assert {"TOKEN", "EMPTY"}.isdisjoint(seen)
+
+
+@pytest.mark.parametrize("name", RUN_DIRECTORIES)
+@pytest_twisted.ensureDeferred
+async def test_a_directory_without_network(house: House, name: str) -> None:
+    """What a manifest says needs no network has a loopback alone; the other directories have a way out."""
+    await house.bootstrap()
+    online = "#!/bin/sh\nbusybox ip link show tap0\n"
+    offline = online.replace("busybox", "! busybox")
+    manifest = {"SourceImage": "small", "WithoutNetwork": [name]}
+    scripts = {f"{other}/1": offline if other == name else online for other in RUN_DIRECTORIES}
+
+    await house.build({"manifest": json.dumps(manifest), **scripts})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,18 @@ def new_site(folder: Path) -> Site:
     return site
 
 
+@pytest.fixture(scope="session")
+def silent_port() -> Iterator[int]:
+    """A port of this host's loopback where somebody listens, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield silent.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A daemon whose only bootstrap stream is a busybox; no network is needed."""
+def small(tmp_path_factory: pytest.TempPathFactory, silent_port: int) -> Iterator[Live]:
+    """A daemon whose only bootstrap stream is a busybox; its builds reach one port of this host, and nothing else."""
     site = new_site(tmp_path_factory.mktemp("small"))
-    live = Live(site, Daemon(site, *PROVING))
+    live = Live(site, Daemon(site, *PROVING, "--build-destinations", f"host:{silent_port}"))
     site.configure({"small": small_bootstrap(site.folder), **live.bootstraps}, {}, SMALL_PACKAGER)
     live.daemon.start()
     yield live

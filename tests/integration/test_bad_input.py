@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from imaginator.rpc.client import RpcError
+from imaginator.sandbox.firewall import HOST_IPV4
 from tests.support.live import Live, leftovers
 
 pytestmark = pytest.mark.integration
@@ -132,18 +132,24 @@ def test_hanging_test(small: Live) -> None:
     assert "10" in failure(small, stream).message
 
 
-def test_mirror_that_does_not_answer(small: Live) -> None:
+def test_mirror_that_does_not_answer(small: Live, silent_port: int) -> None:
     """A package server that is silent: the packager's own words, after a few attempts, and nothing installed."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        command = (
-            f"wget -T 1 -q -O /dev/null http://127.0.0.1:{silent.getsockname()[1]}/ || {{ echo mirror silent; false; }}"
-        )
-        script = PACKAGER.replace("COMMAND", command)
-        files = {"manifest": OVER_SMALL, "files/bin/generic-packager": script, "package-list": "tree\n"}
-        error = failure(small, small.add_stream("bad/mirror", files))
+    call = f"busybox timeout 1 busybox nc {HOST_IPV4} {silent_port}"
+    command = f"{call}; test $? != 143 || {{ echo mirror silent; false; }}"
+    script = PACKAGER.replace("COMMAND", command)
+    files = {"manifest": OVER_SMALL, "files/bin/generic-packager": script, "package-list": "tree\n"}
+    error = failure(small, small.add_stream("bad/mirror", files))
 
     assert "package update" in error.message
     assert "mirror silent" in error.message
+
+
+def test_destination_that_is_closed(small: Live) -> None:
+    """A script that calls the daemon is refused, and the build says so."""
+    script = f"#!/bin/sh\nbusybox nc {HOST_IPV4} {small.daemon.port}\n"
+    stream = small.add_stream("bad/reach", {"manifest": OVER_SMALL, "scripts/1": script})
+
+    assert f"network: {HOST_IPV4} port {small.daemon.port} (tcp) was refused" in failure(small, stream).message
 
 
 def test_failing_bootstrap(small: Live) -> None:

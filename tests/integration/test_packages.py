@@ -30,11 +30,11 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
 
 
 @pytest.fixture
-def live(tmp_path: Path, debian_tar: Path) -> Iterator[Live]:
+def live(tmp_path: Path, debian_tar: Path, repository: Repository) -> Iterator[Live]:
     """A daemon over a real Debian with the packager type of the shipped sample."""
     site = new_site(tmp_path / "site")
     site.configure({BASE_STREAM: unpack_command(debian_tar)}, {})
-    live = Live(site, Daemon(site, *PROVING))
+    live = Live(site, Daemon(site, *PROVING, *repository.flags))
     live.daemon.start()
     yield live
     live.close()

@@ -13,6 +13,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from imaginator.sandbox.firewall import HOST_IPV4
+
 CONTROL = """Package: {name}
 Version: 1.0
 Architecture: all
@@ -32,8 +34,21 @@ class Repository:
 
     @property
     def source(self) -> str:
-        """The line of sources.list(5)."""
-        return f"deb [trusted=yes] http://127.0.0.1:{self.port}/ ./\n"
+        """The line of sources.list(5) for builds, which see the repository where `flags` open it."""
+        return self._source(HOST_IPV4)
+
+    @property
+    def local_source(self) -> str:
+        """The same for a program of this host."""
+        return self._source("127.0.0.1")
+
+    def _source(self, address: str) -> str:
+        return f"deb [trusted=yes] http://{address}:{self.port}/ ./\n"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The daemon's, for builds that fetch from here."""
+        return ("--build-destinations", f"any,host:{self.port}")
 
     def add(self, name: str, files: dict[str, str], postinst: str = "") -> Path:
         """Put a package of these files (path → text) into the repository; its file."""
