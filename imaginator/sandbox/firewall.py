@@ -1,7 +1,10 @@
 """What a build's packets may reach, in the words of nft(8), and what they were refused. Standard library only.
 
-The rules are in the build's own network namespace, where every packet that leaves passes the hook ``output``: those of
-raw sockets too. They are set from outside, by the host's root; the build's has no capability to change them.
+The rules are in the build's own network namespace, set from outside by the host's root; the build's has no capability
+to change them. They stand twice: at the hook ``output``, which every packet of an ordinary or raw socket passes and
+where a program can be told that it was refused, and at the hook ``egress`` of the only way out, which a frame passes
+that was written by a packet socket. The filter of system calls refuses those, but cannot look into the memory where a
+32-bit program's socketcall(2) has its arguments.
 
 Closed, whatever is listed: the host itself, link-local addresses with the metadata services of clouds, and all that is
 no single machine elsewhere. slirp4netns sends what goes to its own network to the host's loopback, so that network is
@@ -50,6 +53,7 @@ REMEMBERED = 64
 """Refused destinations that are remembered, of each version."""
 
 _TABLE = "inet imaginator"
+_EGRESS = "netdev imaginator"
 _SETS = ("refused_ipv4", "refused_ipv6")
 
 QUESTION = f"list table {_TABLE}"
@@ -58,12 +62,28 @@ QUESTION = f"list table {_TABLE}"
 FORGET = "\n".join(f"flush set {_TABLE} {name}" for name in _SETS)
 """What makes it forget which destinations were refused."""
 
-_RULES = """
-table {table} {{
+_DESTINATIONS = """
   set own_ipv4 {{ type ipv4_addr; flags interval; auto-merge; }}
   set own_ipv6 {{ type ipv6_addr; flags interval; auto-merge; }}
   set closed_ipv4 {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {closed_ipv4} }} }}
   set closed_ipv6 {{ type ipv6_addr; flags interval; auto-merge; elements = {{ {closed_ipv6} }} }}
+"""
+
+_VERDICTS = """
+    ip daddr {dns_ipv4} meta l4proto {{ tcp, udp }} th dport 53 accept
+    ip6 daddr {dns_ipv6} meta l4proto {{ tcp, udp }} th dport 53 accept
+    {opened}
+    ip daddr @own_ipv4 {refuse}
+    ip6 daddr @own_ipv6 {refuse}
+    ip daddr @closed_ipv4 {refuse}
+    ip6 daddr @closed_ipv6 {refuse}
+    {allowed}
+    {refuse}
+"""
+
+_OUTPUT_RULES = """
+table {table} {{
+{destinations}
   set refused_ipv4 {{ type ipv4_addr . inet_proto . inet_service; flags dynamic; size {size}; }}
   set refused_ipv6 {{ type ipv6_addr . inet_proto . inet_service; flags dynamic; size {size}; }}
   chain refuse {{
@@ -77,28 +97,44 @@ table {table} {{
     oifname "lo" accept
     icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept
     icmpv6 type mld2-listener-report drop
-    ip daddr {dns_ipv4} meta l4proto {{ tcp, udp }} th dport 53 accept
-    ip6 daddr {dns_ipv6} meta l4proto {{ tcp, udp }} th dport 53 accept
-    {opened}
-    ip daddr @own_ipv4 goto refuse
-    ip6 daddr @own_ipv6 goto refuse
-    ip daddr @closed_ipv4 goto refuse
-    ip6 daddr @closed_ipv6 goto refuse
-    {allowed}
-    goto refuse
+    {verdicts}
+  }}
+}}
+"""
+
+_EGRESS_RULES = """
+table {table} {{
+{destinations}
+  chain egress {{
+    type filter hook egress device "{device}" priority 0; policy drop;
+    meta protocol arp accept
+    icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept
+    {verdicts}
   }}
 }}
 """
 
 
-def rules(anywhere: bool, listed: Iterable[tuple[str, int]], host_ports: Iterable[int]) -> str:
+def rules(anywhere: bool, listed: Sequence[tuple[str, int]], host_ports: Sequence[int]) -> str:
     """The table of a build; see `model.destinations` for what the arguments say."""
+    verdicts = _verdicts("goto refuse", anywhere, listed, host_ports)
+    return _OUTPUT_RULES.format(table=_TABLE, size=REMEMBERED, destinations=_destinations(), verdicts=verdicts)
+
+
+def egress_rules(device: str, anywhere: bool, listed: Sequence[tuple[str, int]], host_ports: Sequence[int]) -> str:
+    """The same for whatever leaves by an interface, which must be there."""
+    verdicts = _verdicts("drop", anywhere, listed, host_ports)
+    return _EGRESS_RULES.format(table=_EGRESS, device=device, destinations=_destinations(), verdicts=verdicts)
+
+
+def _destinations() -> str:
+    return _DESTINATIONS.format(closed_ipv4=", ".join(CLOSED_IPV4), closed_ipv6=", ".join(CLOSED_IPV6))
+
+
+def _verdicts(refuse: str, anywhere: bool, listed: Iterable[tuple[str, int]], host_ports: Iterable[int]) -> str:
     allowed = ["accept"] if anywhere else [_allowed(network, port) for network, port in listed]
-    return _RULES.format(
-        table=_TABLE,
-        size=REMEMBERED,
-        closed_ipv4=", ".join(CLOSED_IPV4),
-        closed_ipv6=", ".join(CLOSED_IPV6),
+    return _VERDICTS.format(
+        refuse=refuse,
         dns_ipv4=NAME_SERVER_IPV4,
         dns_ipv6=NAME_SERVER_IPV6,
         opened="\n    ".join(_opened(port) for port in host_ports),
@@ -115,15 +151,20 @@ def _allowed(network: str, port: int) -> str:
     return f"{destination} meta l4proto {{ tcp, udp }} th dport {port} accept" if port else f"{destination} accept"
 
 
-def own_addresses(ipv4: Sequence[str], ipv6: Sequence[str]) -> str:
-    """What closes the host's own networks, in place of those that were closed before as such."""
-    return "\n".join((*_replaced("own_ipv4", ipv4), *_replaced("own_ipv6", ipv6)))
+def own_addresses(ipv4: Sequence[str], ipv6: Sequence[str], egress: bool) -> str:
+    """What closes the host's own networks, in place of those that were closed before as such.
+
+    ``egress`` says that `egress_rules` are there too.
+    """
+    tables = (_TABLE, _EGRESS) if egress else (_TABLE,)
+    commands = ((*_replaced(table, "own_ipv4", ipv4), *_replaced(table, "own_ipv6", ipv6)) for table in tables)
+    return "\n".join(command for part in commands for command in part)
 
 
-def _replaced(name: str, elements: Sequence[str]) -> Iterator[str]:
-    yield f"flush set {_TABLE} {name}"
+def _replaced(table: str, name: str, elements: Sequence[str]) -> Iterator[str]:
+    yield f"flush set {table} {name}"
     if elements:
-        yield f"add element {_TABLE} {name} {{ {', '.join(elements)} }}"
+        yield f"add element {table} {name} {{ {', '.join(elements)} }}"
 
 
 def refused(answer: Any) -> list[str]:

@@ -74,7 +74,7 @@ class Network:
         return self._online
 
     def _connect(self, namespace: int) -> None:
-        anywhere, listed, host_ports = self._destinations
+        _, _, host_ports = self._destinations
         ipv6 = reaches_ipv6()
         if ipv6:
             with visited(namespace, "net", CLONE_NEWNET):
@@ -82,8 +82,10 @@ class Network:
         self._uplink = Uplink(namespace, bool(host_ports), ipv6)
         # The rules are set while it starts; no command runs yet.
         self._own = (own_ipv4(), own_ipv6())
-        _filter(namespace, firewall.rules(anywhere, listed, host_ports) + firewall.own_addresses(*self._own))
+        _filter(namespace, firewall.rules(*self._destinations) + firewall.own_addresses(*self._own, egress=False))
         self._uplink.wait()
+        egress = firewall.egress_rules(INTERFACE, *self._destinations)
+        _filter(namespace, egress + firewall.own_addresses(*self._own, egress=True))
         if ipv6:
             with visited(namespace, "net", CLONE_NEWNET):
                 add_ipv6(INTERFACE, _ADDRESS_IPV6, _PREFIX_IPV6, firewall.HOST_IPV6)
@@ -92,7 +94,7 @@ class Network:
         """Close what the host has become since the last command started."""
         own = (own_ipv4(), own_ipv6())
         if own != self._own:
-            _filter(namespace, firewall.own_addresses(*own))
+            _filter(namespace, firewall.own_addresses(*own, egress=True))
             self._own = own
 
     def refused(self) -> list[str]:

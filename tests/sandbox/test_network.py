@@ -195,6 +195,41 @@ def test_raw_sockets_get_no_further() -> None:
     in_twin_host(work)
 
 
+def test_frames_get_no_further() -> None:
+    """A packet socket passes no hook for packets, so the way out has one of its own."""
+
+    def attempt() -> bool:
+        """Whether the host's loopback answers to a frame with a datagram for it."""
+        source, target = socket.inet_aton("10.0.2.100"), socket.inet_aton(HOST_IPV4)
+        packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 29, 0, 0, 64, 17, 0, source, target)
+        packet = packet[:10] + struct.pack("!H", _checksum(packet)) + packet[12:]
+        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as frames:
+            frames.settimeout(1)
+            address = ("tap0", 0x0800, 0, 0, bytes.fromhex("52550a000202"))
+            try:
+                frames.sendto(packet + struct.pack("!HHHH", 1000, 53, 9, 0) + b"?", address)
+                while b"127.0.0.1" not in frames.recv(2000):
+                    pass
+            except OSError:  # ENOBUFS is what Linux says of a frame that is dropped here
+                return False
+            return True
+
+    def work() -> None:
+        with build("any,host:80") as one:
+            namespace = one.network.namespace(True)
+            assert not as_build(one.user, namespace, attempt)
+            one.change_rules("delete table netdev imaginator")
+            assert as_build(one.user, namespace, attempt)
+
+    in_twin_host(work)
+
+
+def _checksum(header: bytes) -> int:
+    """Of a header of IPv4 (RFC 1071)."""
+    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
 def test_the_rules_cannot_be_changed_from_within() -> None:
     """Not by the root that the build has."""
 
