@@ -1,0 +1,30 @@
+"""What differs between installations although comparing two of them does not always show it."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+
+from tests.packages.trees import Difference
+
+NAMES = {
+    "etc/ssl/certs/????????.[0-9]": "links named after the digest of a self-signed certificate made at random",
+}
+"""Patterns of paths that say nothing when only one of two trees has them, with the reason."""
+
+CONTENTS = {
+    "var/cache/apt/*.bin": "apt's cache, which holds times in seconds: by chance two of them are alike",
+}
+"""Patterns of files of which only the metadata is compared, with the reason."""
+
+
+def is_volatile(difference: Difference) -> bool:
+    """Whether a difference says nothing."""
+    plain, sandboxed = difference.plain, difference.sandboxed
+    if plain is None or sandboxed is None:
+        return _matches(difference.path, NAMES)
+    return plain.metadata == sandboxed.metadata and _matches(difference.path, CONTENTS)
+
+
+def _matches(path: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
