@@ -29,7 +29,7 @@ from imaginator.schedule.configuration import LOCAL_INTERVAL, Configuration, Con
 from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
-from imaginator.service.checks import check_sandbox, locked
+from imaginator.service.checks import check_sandbox, locked, unlimited
 from imaginator.service.daemon import Daemon
 from imaginator.service.listener import Certificates, Listener
 from imaginator.service.log import RecentLines, file_observer, stream_observer
@@ -215,7 +215,10 @@ class Assembly:
         leftovers = [str(path) for path in [*(self.state / "builds").iterdir(), *self.layers.leftovers()]]
         if leftovers:
             await capture(self.reactor, ["rm", "-rf", "--", *leftovers], {"PATH": PATH}, timeout=CLEAN_UP)
-        await check_sandbox(self.reactor, self.state / "builds")
+        limits = self._sandbox_limits()
+        await check_sandbox(self.reactor, self.state / "builds", limits)
+        for problem in unlimited(limits):
+            _log.warn("{problem}", problem=problem)
         await self.packages.trim()
         await self.configuration.load()
         await self.builder.load()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO
 
 from imaginator.model.errors import BuildFailed, ConfigurationError
-from imaginator.sandbox.limits import Limits
+from imaginator.sandbox.enter import NOT_FOUND
+from imaginator.sandbox.limits import Limits, available
 from imaginator.sandbox.network import missing
-from imaginator.sandbox.process import Reactor
+from imaginator.sandbox.process import Reactor, Tail
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 
 PROGRAMS = ("git", "rm", "setpriv", "setsid")
@@ -45,15 +46,33 @@ def locked(path: Path) -> IO[str]:
     return file
 
 
-async def check_sandbox(reactor: Reactor, folder: Path) -> None:
-    """Open a sandbox below ``folder``, on the file system of the builds; raises `ConfigurationError`."""
+async def check_sandbox(reactor: Reactor, folder: Path, limits: Limits) -> None:
+    """Confine a command below ``folder``, on the file system of the builds, with all that a build's has.
+
+    Raises `ConfigurationError` with what the host lacks.
+    """
     place = folder / "check"
     layer = place / "layer"
-    layer.mkdir(parents=True)
+    for name in ("proc", "sys", "dev"):
+        (layer / name).mkdir(parents=True)
+    words = Tail()
     try:
-        sandbox = await Sandbox.open(reactor, Workspace(place, (layer,)), Profile.MANIFEST, Limits())
-        await sandbox.close()
+        sandbox = await Sandbox.open(reactor, Workspace(place, (layer,)), Profile.MANIFEST, limits)
+        try:
+            ended = await sandbox.run(["/nothing"], {}, network=True, output=words).wait()
+        finally:
+            await sandbox.close()
     except BuildFailed as error:
         raise ConfigurationError("no sandbox", str(error)) from None
     finally:
         shutil.rmtree(place)
+    # There is no such program: whoever could not be confined never looked for it.
+    if ended.code != NOT_FOUND:
+        raise ConfigurationError("no sandbox", words.text() or ended.describe())
+
+
+def unlimited(limits: Limits) -> list[str]:
+    """A sentence for each of the limits that this host's kernel cannot keep."""
+    wanted = {"memory": limits.memory, "pids": limits.processes, "cpu": limits.cpu_weight}
+    lacking = [controller for controller in wanted if wanted[controller] and controller not in available()]
+    return [f"this host has no control groups for {controller}: it is not limited in builds" for controller in lacking]

@@ -17,6 +17,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
 from imaginator.model.errors import ConfigurationError, StoreCorrupt
+from imaginator.sandbox.limits import Limits
 from imaginator.service.checks import check_sandbox, locked
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.findings import Report
@@ -52,7 +53,7 @@ async def _verify(state: Path, reactor: Any, report: Report) -> None:
     try:
         catalogue.startService()
         workers.startService()
-        await check_sandbox(reactor, scratch)
+        await check_sandbox(reactor, scratch, Limits())
         bench = Workbench(state, scratch, catalogue, workers, reactor, report)
         await Verification(bench, Objects(state / "objects"), NodeCache(catalogue)).run()
     finally:
