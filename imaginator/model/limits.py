@@ -30,9 +30,9 @@ class StreamLimits(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", o
         if self.duration:
             parse_duration(self.duration)
         if not 0 <= self.cpu_weight <= HEAVIEST:
-            raise ValueError(f"CPUWeight {self.cpu_weight}: expected 1 to {HEAVIEST}")
+            raise ValueError(f"{self.cpu_weight} is no CPUWeight: expected 1 to {HEAVIEST}")
         if min(self.processes, self.inodes) < 0:
-            raise ValueError("Processes and Inodes cannot be below 0")
+            raise ValueError("a negative count: expected 0 or more of Processes and Inodes")
 
     @property
     def bytes_of_memory(self) -> int:

@@ -165,11 +165,13 @@ class Supervisor:
 
 
 def _program(pid: int) -> str:
+    """What a process calls itself, which may be anything."""
     try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip()
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            name = file.read().strip().decode(errors="replace")
     except OSError:
         return "a process"
+    return name if name.isprintable() else ascii(name)
 
 
 def make_node(listener: int, request: Request, name: str, places: set[str]) -> None:

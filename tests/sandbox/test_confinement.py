@@ -1,0 +1,167 @@
+"""What confines a command, seen from inside: ids, devices, privileges, and what it is told when it is denied something."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+
+from imaginator.model.changes import Touches
+from imaginator.sandbox.sandbox import Bind, Workspace
+from tests.support.sandboxes import opened, run, small_tree, walk
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A build over a small system."""
+    return Workspace(tmp_path / "build", (small_tree(tmp_path / "source"),))
+
+
+@pytest_twisted.ensureDeferred
+async def test_root_inside_is_nobody_outside(workspace: Workspace) -> None:
+    """It owns what is root's in the tree, and its processes are none of the host's root's."""
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, "id -u; stat -c %u:%g /etc/release; cat /proc/self/uid_map; echo x > /made")
+        shown = os.stat(f"/proc/{sandbox._channel.pid}/root{workspace.tree}/made")
+
+    assert ended.ok, said
+    user, owner, mapping = said.splitlines()
+    assert ("0", "0:0") == (user, owner)
+    assert mapping.split()[1] == str(shown.st_uid) != "0"
+    assert 0 == (workspace.upper / "made").stat().st_uid
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_builds_have_different_ids(workspace: Workspace, tmp_path: Path) -> None:
+    """What one could reach of the other would belong to somebody else."""
+    other = Workspace(tmp_path / "other", workspace.lowers)
+    async with opened(workspace) as one, opened(other) as two:
+        maps = [(await run(sandbox, "cat /proc/self/uid_map"))[1] for sandbox in (one, two)]
+
+    assert maps[0] != maps[1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_device_nodes_are_in_the_image_and_of_no_use_inside(workspace: Workspace) -> None:
+    """Made by a supervised call, by an absolute path, a relative one, and in a changed root; umask and mode are heeded."""
+    script = """set -e
+mknod /null c 1 3
+cat /null && exit 1
+cd /var/lib
+mknod disk b 8 1
+umask 077
+mknod private c 1 5
+mkdir -p /other/dev /other/bin
+cp /bin/busybox /other/bin/
+chroot /other /bin/busybox mknod /dev/zero c 1 5
+chroot /other /bin/busybox sh -c 'cd /dev; /bin/busybox mknod full c 1 7'
+mknod /dev/own c 1 3
+mkfifo /fifo
+"""
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, script)
+        await sandbox.tree.finish(Touches())
+
+    assert ended.ok, said
+    found = {path: os.lstat(workspace.upper / path) for path in ("null", "var/lib/disk", "var/lib/private", "fifo")}
+    assert (stat.S_IFCHR | 0o644, os.makedev(1, 3)) == (found["null"].st_mode, found["null"].st_rdev)
+    assert (stat.S_IFBLK | 0o644, os.makedev(8, 1)) == (found["var/lib/disk"].st_mode, found["var/lib/disk"].st_rdev)
+    assert stat.S_IFCHR | 0o600 == found["var/lib/private"].st_mode
+    assert {(0, 0)} == {(status.st_uid, status.st_gid) for status in found.values()}
+    assert os.makedev(1, 5) == os.lstat(workspace.upper / "other/dev/zero").st_rdev
+    assert os.makedev(1, 7) == os.lstat(workspace.upper / "other/dev/full").st_rdev
+    assert not (workspace.upper / "dev/own").exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_device_node_comes_into_a_directory_of_the_host(workspace: Workspace, tmp_path: Path) -> None:
+    """Nor a whiteout into a tree: both would outlive the build, where they mean something."""
+    (tmp_path / "shared").mkdir()
+    (workspace.lowers[0] / "shared").mkdir()
+    bind = Bind(tmp_path / "shared", b"/shared", writable=True)
+    async with opened(workspace, binds=[bind]) as sandbox:
+        ended, said = await run(sandbox, "mknod /shared/null c 1 3; mknod /hidden c 0 0; chroot /shared true; exit 3")
+
+    assert 3 == ended.code
+    assert [] == list((tmp_path / "shared").iterdir())
+    assert 2 == said.count("Operation not permitted")
+    assert said.splitlines()[-1] == "sandbox: not permitted in a build: mknod by mknod (2 times)"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_failed_is_told_what_was_denied(workspace: Workspace) -> None:
+    """By call and program, the most frequent first; one that succeeded is not bothered."""
+    async with opened(workspace) as sandbox:
+        _, quiet = await run(sandbox, "mount -t tmpfs none /tmp 2> /tmp/words; true")
+        ended, said = await run(sandbox, "hostname x; hostname y; unshare -m true; exit 5")
+
+    assert "sandbox" not in quiet
+    assert 5 == ended.code
+    expected = "sandbox: not permitted in a build: sethostname by hostname (2 times), unshare by unshare"
+    assert expected == said.splitlines()[-1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_bound_files_keep_their_owners_both_ways(workspace: Workspace, tmp_path: Path) -> None:
+    """A file of the host's reads as on the host; what the build makes there belongs to who made it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "theirs").touch()
+    os.chown(shared / "theirs", 1234, 56)
+    (workspace.lowers[0] / "shared").mkdir()
+    async with opened(workspace, binds=[Bind(shared, b"/shared", writable=True)]) as sandbox:
+        ended, said = await run(sandbox, "stat -c %u:%g /shared/theirs; echo x > /shared/ours; chown 7:8 /shared/ours")
+
+    assert ended.ok, said
+    assert "1234:56" == said
+    assert (7, 8) == ((shared / "ours").stat().st_uid, (shared / "ours").stat().st_gid)
+
+
+@pytest_twisted.ensureDeferred
+async def test_ids_of_images_are_the_disks(workspace: Workspace) -> None:
+    """Large ones too, and those in access lists and file capabilities that the holder reads through the mount."""
+    source = workspace.lowers[0]
+    (source / "program").touch(0o755)
+    capability = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+    os.setxattr(source / "program", "security.capability", capability)
+    os.chown(source / "etc/release", 1_000_000, 65535)
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, "mv /program /moved; chown 1000000:7 /etc/release; touch /moved")
+        assert ended.ok, said
+        changes = {change.path: change.inode for change in await sandbox.tree.scan()}
+        (looked,) = await sandbox.tree.lookup([b"/etc/release"])
+        await sandbox.tree.finish(Touches())
+
+    moved, release = changes[b"/moved"], changes[b"/etc/release"]
+    assert moved
+    assert release
+    assert ((b"security.capability", capability),) == moved.attributes
+    assert (1_000_000, 7) == (release.uid, release.gid)
+    assert looked.inode == release
+    assert {"security.capability": capability} == walk(workspace.upper)[b"/moved"][5]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_mounted_cannot_be_changed_into(workspace: Workspace) -> None:
+    """Kernel settings, the masked parts of /proc, the device nodes: neither written nor made writable."""
+    script = """
+echo x > /proc/sys/kernel/core_pattern
+echo b > /proc/sysrq-trigger
+echo 1 > /proc/sys/user/max_user_namespaces
+cat /proc/kcore /proc/keys /proc/kallsyms
+chmod 0 /dev/null
+echo x > /sys/power/state
+cat /proc/sys/user/max_user_namespaces
+ls /sys/firmware
+"""
+    async with opened(workspace) as sandbox:
+        _, said = await run(sandbox, script)
+
+    words = said.splitlines()
+    assert "0" == words[-1]
+    assert 4 == sum("Read-only file system" in line or "Permission denied" in line for line in words if "/sys" in line)
+    assert [] == [line for line in words[:-1] if "can't" not in line and "chmod" not in line and "sh:" not in line]
