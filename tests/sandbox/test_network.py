@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -292,7 +293,7 @@ def test_an_uplink_that_was_killed_is_replaced() -> None:
             one.network.namespace(online=True)
             os.kill(_uplink(), signal.SIGKILL)
             while one.network._uplink and one.network._uplink.lives():
-                pass
+                time.sleep(0.01)
             assert [MIRROR_IPV4, REFUSED] == [one.fetch(MIRROR_IPV4), one.fetch(METADATA)]
 
     in_twin_host(work)

@@ -31,6 +31,9 @@ MIRROR_IPV4, MIRROR_IPV6 = "203.0.113.5", "2001:db8:1::5"
 METADATA = "169.254.169.254"
 PORT, OTHER_PORT = 80, 8080
 
+_NOW = " nodad"
+"""Addresses of IPv6 are of use a moment later otherwise (ip-address(8))."""
+
 _TIMEOUT = 10.0
 _RESOLVER = b"/etc/resolv.conf"
 
@@ -153,7 +156,7 @@ def _connect(elsewhere: int) -> None:
 def _attach(prefix: tuple[str, ...], ipv4: str, ipv6: str) -> None:
     _ip("link set up0 up", prefix)
     _ip(f"address add {ipv4}/24 dev up0", prefix)
-    _ip(f"address add {ipv6}/64 dev up0", prefix)
+    _ip(f"address add {ipv6}/64 dev up0{_NOW}", prefix)
 
 
 def _ip(words: str, prefix: tuple[str, ...] = ()) -> None:
@@ -164,7 +167,7 @@ def _be_elsewhere(ready: Callable[[], None]) -> None:
     unshare(CLONE_NEWNET)
     _start_network()
     for address in (MIRROR_IPV4, METADATA, MIRROR_IPV6):
-        _ip(f"address add {address} dev lo")
+        _ip(f"address add {address} dev lo{_NOW if ':' in address else ''}")
     mirrors = [(address, port) for address in (MIRROR_IPV4, MIRROR_IPV6) for port in (PORT, OTHER_PORT)]
     _serve([*mirrors, (METADATA, PORT)], [], ready)
 
