@@ -1,4 +1,4 @@
-"""What confines a command, seen from inside: ids, devices, privileges, and what it is told when it is denied something."""
+"""What confines a command, seen from inside: ids, devices, privileges, and what it is told of what is denied."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_two_builds_have_different_ids(workspace: Workspace, tmp_path: Pat
 
 @pytest_twisted.ensureDeferred
 async def test_device_nodes_are_in_the_image_and_of_no_use_inside(workspace: Workspace) -> None:
-    """Made by a supervised call, by an absolute path, a relative one, and in a changed root; umask and mode are heeded."""
+    """Made by a supervised call: by an absolute path, a relative one, in a changed root; umask and mode are heeded."""
     script = """set -e
 mknod /null c 1 3
 cat /null && exit 1
@@ -89,7 +89,7 @@ async def test_no_device_node_comes_into_a_directory_of_the_host(workspace: Work
     assert 3 == ended.code
     assert [] == list((tmp_path / "shared").iterdir())
     assert 2 == said.count("Operation not permitted")
-    assert said.splitlines()[-1] == "sandbox: not permitted in a build: mknod by mknod (2 times)"
+    assert said.splitlines()[-1] == "sandbox: not permitted in a build: mknodat by mknod (2 times)"
 
 
 @pytest_twisted.ensureDeferred
@@ -150,7 +150,7 @@ async def test_what_is_mounted_cannot_be_changed_into(workspace: Workspace) -> N
     """Kernel settings, the masked parts of /proc, the device nodes: neither written nor made writable."""
     script = """
 echo x > /proc/sys/kernel/core_pattern
-echo b > /proc/sysrq-trigger
+echo nothing > /proc/sysrq-trigger
 echo 1 > /proc/sys/user/max_user_namespaces
 cat /proc/kcore /proc/keys /proc/kallsyms
 chmod 0 /dev/null
@@ -163,5 +163,6 @@ ls /sys/firmware
 
     words = said.splitlines()
     assert "0" == words[-1]
-    assert 4 == sum("Read-only file system" in line or "Permission denied" in line for line in words if "/sys" in line)
-    assert [] == [line for line in words[:-1] if "can't" not in line and "chmod" not in line and "sh:" not in line]
+    assert [] == [
+        line for line in words[:-1] if "Read-only file system" not in line and "Permission denied" not in line
+    ]
