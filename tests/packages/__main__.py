@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -24,6 +25,8 @@ async def _all(words: Sequence[str]) -> None:
     cases = [case for case in CASES if not words or any(word in case.packages for word in words)]
     with tempfile.TemporaryDirectory(prefix="packages-") as name:
         ground = prepare(Path(name) / "ground")
+        with contextlib.suppress(RuntimeError):  # told of where the package's turn comes
+            ground.debs.fetch(cases, ground.folder / "fetching")
         print(f"{'package':42} {'paths':>6} {'random':>6} {'differ':>6} {'s':>5}", flush=True)
         bad = [case.packages for case in cases if await _one(ground, case)]
     print(f"{len(cases)} installations, {len(bad)} differ: {', '.join(bad) or 'none'}", flush=True)

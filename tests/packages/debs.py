@@ -17,6 +17,7 @@ from tests.packages.plain import run
 from tests.support.base_tree import ATTEMPTS, cache_folder
 
 _OPTIONS = "-y -q -o Acquire::Retries=5 -o APT::Sandbox::User=root --no-install-recommends --reinstall"
+_UPDATE = "apt-get update -q -o Acquire::Retries=5 -o Acquire::CompressionTypes::Order::=gz"
 _FETCH = f"""
 set -eu
 mkdir -p /tmp/none/partial /mnt/partial
@@ -47,7 +48,7 @@ class Debs:
             missing = [case for case in cases if not self._list(case).exists()]
             try:
                 if missing:
-                    self._run("apt-get update -q -o Acquire::Retries=5", "", "", scratch)
+                    self._run(_UPDATE, "", "", scratch)
                 for case in missing:
                     self._fetch(case, scratch)
             finally:
@@ -55,7 +56,7 @@ class Debs:
 
     def _fetch(self, case: Case, scratch: Path) -> None:
         if "add-architecture" in case.before:
-            self._run(f"{case.before}; apt-get update -q -o Acquire::Retries=5", "", "", scratch)
+            self._run(f"{case.before}; {_UPDATE}", "", "", scratch)
         part = self._list(case).with_suffix(".part")
         self._run(_FETCH, case.packages, part.name, scratch)
         part.rename(self._list(case))

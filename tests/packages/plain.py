@@ -13,8 +13,9 @@ from pathlib import Path
 
 _SCRIPT = """
 set -eu
-cd "$1"; debs=$2; shift 2
-mount -t overlay overlay -o lowerdir=base,upperdir=upper,workdir=work,index=on,metacopy=off,redirect_dir=off merged
+cd "$1"; debs=$2; durable=$3; shift 3
+options=lowerdir=base,upperdir=upper,workdir=work,index=on,metacopy=off,redirect_dir=off
+mount -t overlay overlay -o "$options$durable" merged
 cd merged
 mount -t proc proc proc
 for path in proc/sys $(ls -d proc/sysrq-trigger proc/irq proc/bus 2>&-)
@@ -50,7 +51,7 @@ def run(
         (build / "base").symlink_to(base)
     variables = (f"{name}={value}" for name, value in environment.items())
     inside = ["/usr/bin/env", "-i", *variables, "/bin/sh", "-c", script]
-    command = ["sh", "-c", _SCRIPT, "sh", str(build), str(debs), *inside]
+    command = ["sh", "-c", _SCRIPT, "sh", str(build), str(debs), "" if network else ",volatile", *inside]
     namespaces = ["--mount", "--pid", "--uts", "--ipc", *([] if network else ["--net"])]
     argv = ["unshare", *namespaces, "--fork", "--kill-child", *command]
     ended = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
