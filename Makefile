@@ -5,8 +5,8 @@ VENV := .venv
 SITE := demo-site
 BIN := $(VENV)/bin
 # What the daemon, the demonstration and the tests run; installed only where missing.
-DEBIAN_PACKAGES := btrfs-progs busybox-static debian-archive-keyring e2fsprogs git iproute2 mmdebstrap nftables \
-	python3-venv slirp4netns util-linux xfsprogs
+DEBIAN_PACKAGES := btrfs-progs busybox-static createrepo-c debian-archive-keyring debootstrap dnf e2fsprogs git iproute2 \
+	libseccomp2 mmdebstrap nftables python3-venv rpm slirp4netns util-linux xfsprogs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench fuzz docs lint clean distclean packages

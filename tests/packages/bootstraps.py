@@ -54,8 +54,8 @@ echo installed > /srv/greeter/state
 %dir /proc
 %dir /sys
 %dir /dev
-%attr(0640, 0, 0) /srv/greeter/words
-%attr(4755, 0, 0) /srv/greeter/elevated
+%attr(0640, root, root) /srv/greeter/words
+%attr(4755, root, root) /srv/greeter/elevated
 %caps(cap_net_raw=ep) /srv/greeter/able
 """
 
