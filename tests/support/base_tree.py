@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo.mirror import bootstrap_command
@@ -17,9 +18,14 @@ from demo.mirror import bootstrap_command
 ATTEMPTS = 4
 
 
-def base_tar(scratch: Path) -> Path:
-    """The tar file of the tree, made now if the cache has none; ``scratch`` is a folder to make it in."""
+def base_tar(scratch: Path, packages: Sequence[str] = ()) -> Path:
+    """The tar file of the tree, made now if the cache has none; ``scratch`` is a folder to make it in.
+
+    With ``packages`` it is another tree, which has those too.
+    """
     command = bootstrap_command(scratch / "debian.list")
+    if packages:
+        command.insert(1, f"--include={','.join(sorted(packages))}")
     version = subprocess.run(["mmdebstrap", "--version"], check=True, capture_output=True, text=True).stdout
     sources = (scratch / "debian.list").read_text()
     ingredients = repr((command[:-1], sources, version))
@@ -66,3 +72,10 @@ def unpack_command(tar: Path) -> list[str]:
         "--xattrs-include=*",
         "--numeric-owner",
     ]
+
+
+def unpacked(tar: Path, folder: Path) -> Path:
+    """The tree in a new folder, which is returned."""
+    folder.mkdir()
+    subprocess.run([word.replace("$dir", str(folder)) for word in unpack_command(tar)], check=True)
+    return folder
