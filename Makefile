@@ -9,7 +9,7 @@ DEBIAN_PACKAGES := btrfs-progs busybox-static createrepo-c debian-archive-keyrin
 	libseccomp2 mmdebstrap nftables python3-venv rpm slirp4netns util-linux xfsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz docs lint clean distclean packages
+.PHONY: help demo test escape bench fuzz docs lint clean distclean packages emulator
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,6 +19,9 @@ demo: $(VENV)/ready  ## build, fetch and run a Debian image; KEEP=1 leaves the d
 
 test: $(VENV)/ready  ## every check and test (ARGS="-k word" for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+escape: $(VENV)/ready | emulator  ## every known way out of a sandbox, tried here and on a machine with Debian's kernel
+	$(BIN)/python -m tests.escape
 
 bench: $(VENV)/ready  ## every figure, as a ratio to a yardstick of the same run (FIGURE=name for one)
 	$(BIN)/python -m benchmarks $(FIGURE)
@@ -51,3 +54,6 @@ packages:
 		apt-get -q -o Acquire::Retries=5 update && \
 		DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=5 --no-install-recommends install $$missing; \
 	fi
+
+emulator:
+	@$(MAKE) --no-print-directory packages DEBIAN_PACKAGES=qemu-system-x86
