@@ -14,7 +14,7 @@ PACKAGES = ("nftables", "python3", "slirp4netns")
 SURFACES = {
     "filter-of-sockets": "DHCP clients and udev filter sockets so; seccomp(2), which must stay, runs the same programs",
     "old-asynchronous-calls": "databases that packages set up in their scripts read and write so (InnoDB, PostgreSQL)",
-    "raw-internet": "ping needs it (CAP_NET_RAW); the packets are of the build's own network and pass the firewall there",
+    "raw-internet": "ping needs it (CAP_NET_RAW); its packets are of the build's own network and pass the firewall",
     "socket-of-bind": "a socket in a directory that the operator binds into builds is the operator's gift to them",
     "device-events-heard": "the events of the build's own network, which udev of a package may listen to",
 }
