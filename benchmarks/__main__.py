@@ -18,6 +18,7 @@ from benchmarks import (
     packages,
     packing,
     reactor_tick_gap,
+    sandbox_cost,
 )
 from benchmarks.figure import Figure
 
@@ -31,6 +32,7 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "bootstrap-overhead": bootstrap_overhead.measure,
     "export": export.measure,
     "reactor-tick-gap": reactor_tick_gap.measure,
+    "sandbox-cost": sandbox_cost.measure,
 }
 MEMORY = Path("/dev/shm")
 """Trees live in memory: on an ext4 without a journal, creating files slows down for minutes after many were deleted."""

@@ -32,6 +32,10 @@ def seconds(work: Callable[[], object]) -> float:
 def spread(label: str, times: Sequence[float]) -> str:
     """A line with the median and the extremes of some times in seconds."""
     return (
-        f"{label}: median {statistics.median(times) * 1000:.0f} ms"
-        f" ({min(times) * 1000:.0f} to {max(times) * 1000:.0f}, {len(times)} runs)"
+        f"{label}: median {_milliseconds(statistics.median(times))} ms"
+        f" ({_milliseconds(min(times))} to {_milliseconds(max(times))}, {len(times)} runs)"
     )
+
+
+def _milliseconds(time: float) -> str:
+    return f"{time * 1000:.0f}" if time >= 0.1 else f"{time * 1000:.1f}"

@@ -20,6 +20,7 @@ from imaginator.model.image import Image
 from imaginator.model.tree import Entry, Inode, Kind
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
+from imaginator.service.options import Options
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.layers import Layers
@@ -29,6 +30,7 @@ from imaginator.store.restoring import Restorer
 from imaginator.store.workers import Workers
 from tests.support.base_tree import base_tar, unpack_command
 
+NO_FLAGS_FILES = os.devnull
 NO_TREE = Entry(b"", Inode(Kind.DIRECTORY, 0o755))
 
 
@@ -83,6 +85,13 @@ def run(work: Callable[[Any], Awaitable[None]]) -> None:
     """Run the reactor until ``work``, which is given it, has ended."""
     with contextlib.suppress(SystemExit):
         react(lambda reactor: Deferred.fromCoroutine(work(reactor)))  # type: ignore[arg-type]
+
+
+def default_limits() -> Limits:
+    """What a build may take by the daemon's own flags."""
+    options = Options()
+    options.parseOptions(["--flags-directory", NO_FLAGS_FILES])
+    return Limits(*(options[f"build-{name.replace('_', '-')}"] for name in Limits._fields))
 
 
 def debian_with_archives(folder: Path) -> Path:
