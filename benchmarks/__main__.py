@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import (
     bootstrap_overhead,
     export,
+    hostile_neighbour,
     image_difference,
     lost_layer,
     many_files,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "export": export.measure,
     "reactor-tick-gap": reactor_tick_gap.measure,
     "sandbox-cost": sandbox_cost.measure,
+    "hostile-neighbour": hostile_neighbour.measure,
 }
 MEMORY = Path("/dev/shm")
 """Trees live in memory: on an ext4 without a journal, creating files slows down for minutes after many were deleted."""
