@@ -19,7 +19,7 @@ from tests.support.base_tree import base_tar, unpacked
 from tests.support.virtual_machine import NoMachine
 
 PLACES = (SANDBOX, ORIGINAL, PLAIN, PIVOTED)
-_COLUMNS = "{:34} {:10} {:10} {:20} {}"
+_COLUMNS = "{:45} {:10} {:10} {}"
 
 
 def main(here: bool) -> int:
@@ -53,10 +53,9 @@ def _print_table(found: list[Verdict]) -> None:
     for one in sorted(found, key=lambda one: one.probe.heading):
         if one.probe.heading != heading:
             heading = one.probe.heading
-            print("\n" + _COLUMNS.format(heading, "sandbox", "original", "", "").rstrip())
-        print(_COLUMNS.format(f"  {one.probe.name}", one.outcome, one.original, "", one.probe.mechanism).rstrip())
-        control = f"succeeds on {one.control}" if one.control else "never seen to succeed"
-        print(f"      {one.detail.strip()[:100]}; {control}")
+            print("\n" + _COLUMNS.format(heading, "sandbox", "original", "seen to succeed on"))
+        print(_COLUMNS.format(f"  {one.probe.name}", one.outcome, one.original, one.control or "none"))
+        print(f"      {one.probe.mechanism}: {' '.join(one.detail.split())[:100]}")
 
 
 def _print_sum(found: list[Verdict]) -> None:

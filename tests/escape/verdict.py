@@ -14,13 +14,14 @@ PACKAGES = ("nftables", "python3", "slirp4netns")
 SURFACES = {
     "filter-of-sockets": "DHCP clients and udev filter sockets so; seccomp(2), which must stay, runs the same programs",
     "old-asynchronous-calls": "databases that packages set up in their scripts read and write so (InnoDB, PostgreSQL)",
-    "raw-internet": "ping needs it (CAP_NET_RAW); its packets are of the build's own network and pass the firewall",
+    "raw-internet": "ping needs it (CAP_NET_RAW); the packets are the build's own network's and pass its firewall",
     "socket-of-bind": "a socket in a directory that the operator binds into builds is the operator's gift to them",
     "device-events-heard": "the events of the build's own network, which udev of a package may listen to",
 }
 """What is open without being a way out, and why it must stay."""
 
-REACHED, SURFACE, BLOCKED, NOT_SHOWN, BROKEN = "reached", "surface", "blocked", "not shown", "broken"
+REACHED, SURFACE, BLOCKED = "reached", "surface", "blocked"
+NOT_SHOWN, BROKEN, LACKING = "not shown", "broken", "lacking"
 
 
 class Verdict(NamedTuple):
@@ -46,20 +47,19 @@ def verdicts(outcomes: Iterable[tuple[str, Outcome]]) -> list[Verdict]:
 
 def _verdict(one: Probe, found: list[tuple[str, Outcome]]) -> Verdict:
     inside = [result for _, result in found if result.place == SANDBOX]
+    original = [result.outcome for _, result in found if result.place == ORIGINAL]
     controls = [
         f"{kernel}: {result.place}" for kernel, result in found if result.place != SANDBOX and succeeded(result)
     ]
-    original = next((result.outcome for _, result in found if result.place == ORIGINAL and succeeded(result)), "")
-    worst = min(inside, key=lambda result: _ORDER.index(result.outcome), default=None)
-    if worst is None:
-        return Verdict(one, NOT_SHOWN, "not tried", original, "")
-    outcome = worst.outcome if worst.outcome in (REACHED, SURFACE, BROKEN) else BLOCKED
-    if outcome == BLOCKED and not controls:
-        outcome = NOT_SHOWN
-    return Verdict(one, outcome, worst.detail, original or BLOCKED, controls[0] if controls else "")
+    worst = min(inside, key=lambda result: _ORDER.index(result.outcome))
+    outcome = worst.outcome
+    if outcome in (BLOCKED, LACKING):
+        outcome = BLOCKED if controls else NOT_SHOWN
+    shown = min(original, key=_ORDER.index, default="not tried")
+    return Verdict(one, outcome, worst.detail, shown, controls[0] if controls else "")
 
 
-_ORDER = (REACHED, BROKEN, SURFACE, BLOCKED, "lacking")
+_ORDER = (REACHED, BROKEN, SURFACE, BLOCKED, LACKING)
 
 
 def succeeded(result: Outcome) -> bool:

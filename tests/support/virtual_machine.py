@@ -164,7 +164,7 @@ class VirtualMachine:
             *(EMULATOR, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", *self._size),
             *("-machine", f"q35,accel={_accelerator()}", "-cpu", "max,-arch-capabilities"),
             *("-kernel", str(self._kernel.image), "-initrd", str(self._start)),
-            *("-append", "console=ttyS0 panic=-1 quiet syscall.x32=y"),
+            *("-append", "console=ttyS0 panic=-1 quiet no_timer_check syscall.x32=y"),
             *("-drive", f"file={self._disk},format=raw,if=virtio,snapshot=on"),
         ]
 
