@@ -43,8 +43,14 @@ async def _one(ground: Ground, case: Case) -> bool:
     except RuntimeError as error:
         print(f"{case.packages:42} failed: {error}", flush=True)
         return True
-    counts = f"{outcome.paths:6} {outcome.random:6} {len(outcome.differences):6} {time.monotonic() - begun:5.0f}"
-    print(f"{case.packages:42} {counts}", *(f"    {line}" for line in outcome.differences), sep="\n", flush=True)
+    counts = f"{outcome.paths:6} {len(outcome.random):6} {len(outcome.differences):6} {time.monotonic() - begun:5.0f}"
+    print(
+        f"{case.packages:42} {counts}",
+        f"    random: {' '.join(outcome.random)}",
+        *(f"    {line}" for line in outcome.differences),
+        sep="\n",
+        flush=True,
+    )
     return bool(outcome.differences)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from twisted.internet.threads import deferToThread
 
+from imaginator.build.construction import together
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Tail, finish
 from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
@@ -34,11 +35,11 @@ class Ground(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How many paths the package wrote, how many of them no two installations have alike, and what differs."""
+    """How many paths the package wrote, which of them no two installations have alike, and what differs."""
 
     case: Case
     paths: int
-    random: int
+    random: list[str]
     differences: list[str]
 
 
@@ -64,15 +65,13 @@ def script_of(case: Case, debs: list[str]) -> str:
 async def compare(ground: Ground, case: Case) -> Outcome:
     """Install one package three times; raises RuntimeError where an installation fails."""
     folder = ground.folder / case.packages.replace(" ", "+").replace(":", "-")
+    plain, again, sandboxed = builds = [folder / name for name in ("plain", "again", "sandboxed")]
     script = script_of(case, ground.debs.of(case))
     try:
-        builds = [folder / name for name in ("plain", "again", "sandboxed")]
-        for build in builds[:2]:
-            await deferToThread(run, ground.base, build, ground.debs.folder, script, ENVIRONMENT)
-        await install_sandboxed(ground, builds[2], script)
+        await together(install_plainly(ground, plain, script), install_sandboxed(ground, sandboxed, script))
+        await install_plainly(ground, again, script)  # later: what tells the time is to differ
         changed = set().union(*(written(build / "upper") for build in builds))
-        seen = [await deferToThread(see, ground.base, build, changed) for build in builds]
-        return judge(case, len(changed), seen[0], seen[1], seen[2])
+        return judge(case, len(changed), *[await deferToThread(see, ground.base, build, changed) for build in builds])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -80,8 +79,13 @@ async def compare(ground: Ground, case: Case) -> Outcome:
 def judge(case: Case, paths: int, plain: Seen, again: Seen, sandboxed: Seen) -> Outcome:
     """Compare three trees."""
     found = [str(each) for each in differences(plain, again, sandboxed) if not is_volatile(each)]
-    random = sum(plain.get(path) != again.get(path) for path in plain.keys() | again.keys())
+    random = [path for path in sorted(plain.keys() | again.keys()) if plain.get(path) != again.get(path)]
     return Outcome(case, paths, random, found)
+
+
+async def install_plainly(ground: Ground, build: Path, script: str) -> None:
+    """Run the script as the host's root."""
+    await deferToThread(run, ground.base, build, ground.debs.folder, script, ENVIRONMENT)
 
 
 async def install_sandboxed(ground: Ground, build: Path, script: str) -> None:

@@ -33,6 +33,7 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
 mount -t tmpfs -o mode=1777 shm dev/shm
 mount --bind "$debs" mnt
 hostname build
+test -z "$durable" || ip link set lo up
 setpriv --bounding-set -sys_time,-sys_module,-sys_boot,-sys_rawio --inh-caps -all chroot . "$@"
 """
 
