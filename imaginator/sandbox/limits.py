@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,8 @@ from typing import NamedTuple
 ROOT = Path("/sys/fs/cgroup")
 FOLDER = "imaginator"
 CONTROLLERS = frozenset({"cpu", "memory", "pids"})
+DYING = 5.0
+"""Seconds that processes may take to end, on a busy machine, once they were killed."""
 SHARES = 1024
 """What version 1 has in place of a weight of 100 (cpu.shares)."""
 
@@ -90,12 +94,13 @@ def available() -> list[str]:
 
 
 def remove_stale() -> None:
-    """Remove the groups of builds whose daemon is gone; their processes died with it."""
+    """Remove the groups of builds whose daemon is gone, and end what may be dying in them yet; takes a moment."""
     parents = [ROOT / FOLDER] if _unified() else [ROOT / name / FOLDER for name in available()]
     for parent in parents:
         if parent.is_dir():
             for folder in parent.iterdir():
                 if folder.is_dir() and not Path("/proc", folder.name.partition("-")[0]).exists():
+                    _empty(folder)
                     _remove(folder)
 
 
@@ -122,6 +127,15 @@ def _delegate() -> None:
     wanted = " ".join(f"+{name}" for name in available())
     for folder in (ROOT, ROOT / FOLDER):
         (folder / "cgroup.subtree_control").write_text(wanted)
+
+
+def _empty(folder: Path) -> None:
+    patience = time.monotonic() + DYING
+    while (processes := (folder / _PROCESSES).read_text().split()) and time.monotonic() < patience:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def _remove(folder: Path) -> None:

@@ -211,7 +211,7 @@ class Assembly:
 
     async def _load(self) -> None:
         """What comes before serving: leftovers of a killed daemon go, and what it left to do is read."""
-        remove_stale()
+        await self.workers.run(remove_stale)
         leftovers = [str(path) for path in [*(self.state / "builds").iterdir(), *self.layers.leftovers()]]
         if leftovers:
             await capture(self.reactor, ["rm", "-rf", "--", *leftovers], {"PATH": PATH}, timeout=CLEAN_UP)

@@ -1,0 +1,72 @@
+"""Limits hold, what met them is told of, and groups that a killed daemon left go."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+
+from imaginator.sandbox.limits import FOLDER, ROOT, Limits, available, remove_stale
+from imaginator.sandbox.sandbox import Workspace
+from tests.support.sandboxes import opened, run, small_tree
+
+pytestmark = pytest.mark.skipif(available() != ["cpu", "memory", "pids"], reason="this host offers no control groups")
+
+MEMORY = "sandbox: memory: the build's limit was reached, and a process killed for it"
+PROCESSES = "sandbox: processes: the build has as many as it may"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A build over a small system."""
+    return Workspace(tmp_path / "build", (small_tree(tmp_path / "source"),))
+
+
+def groups(name: str) -> list[Path]:
+    """The control groups of a build, of either version."""
+    return [*ROOT.glob(f"*/{FOLDER}/*-{name}"), *ROOT.glob(f"{FOLDER}/*-{name}")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_met_a_limit_is_told_of(workspace: Workspace) -> None:
+    """A hog in a process, one in shared memory, and a fork bomb; the next command is not blamed for them."""
+    hog = "x=$(dd if=/dev/zero bs=1M count=200 | cat -v); echo ${#x}"
+    shared = "dd if=/dev/zero of=/dev/shm/x bs=1M count=200"
+    bomb = "i=0; while [ $i -lt 100 ]; do sleep 5 & i=$((i+1)); done"
+    async with opened(workspace, limits=Limits(memory=64 << 20, processes=40)) as sandbox:
+        told = [(await run(sandbox, script))[1].splitlines()[-1:] for script in (hog, shared, bomb, "exit 3")]
+
+    assert [[MEMORY], [MEMORY], [PROCESSES], []] == told
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_weight_of_a_build(workspace: Workspace) -> None:
+    """As the kernel counts it: 1024 shares in version 1 are 100 in version 2."""
+    async with opened(workspace, limits=Limits(cpu_weight=50)):
+        (group,) = groups("build")
+        files = {name: group / name for name in ("cpu.shares", "cpu.weight")}
+        weights = {name: file.read_text().strip() for name, file in files.items() if file.exists()}
+
+    assert weights in ({"cpu.shares": "512"}, {"cpu.weight": "50"})
+    assert [] == groups("build")
+
+
+def test_groups_of_a_daemon_that_is_gone(workspace: Workspace) -> None:
+    """Also where a process of its build is still there; those of a living daemon stay."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    parent = ROOT / "pids" if (ROOT / "pids").exists() else ROOT
+    folder = parent / FOLDER / f"{gone.pid}-stale"
+    living = folder.with_name("1-living")
+    for one in (folder, living):
+        one.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "1000"]) as dying:
+        (folder / "cgroup.procs").write_text(str(dying.pid))
+        try:
+            remove_stale()
+            assert (False, True) == (folder.exists(), living.exists())
+        finally:
+            dying.kill()
+            living.rmdir()
