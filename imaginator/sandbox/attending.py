@@ -11,6 +11,9 @@ import contextlib
 import errno
 import os
 import select
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from imaginator.sandbox.kernel.files import open_beneath
 from imaginator.sandbox.kernel.privileges import files_as
@@ -180,36 +183,42 @@ def make_node(listener: int, request: Request, name: str, places: set[str]) -> N
     Raises `OSError` with the errno for the command: EPERM outside of the mounts ``places``, such as in a directory of
     the host that is bound into the tree.
     """
-    directory, path, mode, device = _mknod_arguments(name, request.arguments)
-    if device == 0:
-        raise PermissionError(errno.EPERM, "a node 0:0 would hide a file of a layer")
-    text = _read_path(request.pid, path)
+    directory, path, mode, device = mknod_arguments(name, request.arguments)
     status = _status(request.pid)
-    if not int(status["CapEff"], 16) >> _MKNOD & 1:
-        raise PermissionError(errno.EPERM, "not root")
-    owner, group = (int(status[name].split()[3]) for name in ("Uid", "Gid"))
-    parent, base = os.path.split(_absolute(request.pid, directory, text))
-    root = os.open(f"/proc/{request.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if device == 0 or not int(status["CapEff"], 16) >> _MKNOD & 1:
+        # A node 0:0 would hide a file of a layer: Linux lets anybody make one.
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    owner, group = (int(status[kind].split()[3]) for kind in ("Uid", "Gid"))
+    target = _absolute(request.pid, directory, _read_path(request.pid, path))
+    with _parent_of(request.pid, target) as place:
+        if not still_waits(listener, request):
+            return
+        if _mount_of(place) not in places:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        with files_as(owner, group):
+            os.mknod(os.path.basename(target), mode & ~int(status["Umask"], 8), device, dir_fd=place)
+
+
+def mknod_arguments(name: str, arguments: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The directory's descriptor, the address of the path, mode and device, from a call's registers."""
+    directory, path, mode, device = arguments[:4] if name == "mknodat" else (_AT_FDCWD, *arguments[:3])
+    # An int fills half of a register: what is in the other half differs from one libc to the next.
+    (descriptor,) = struct.unpack("i", struct.pack("I", directory & 0xFFFFFFFF))
+    return descriptor, path, mode & 0xFFFF, device & 0xFFFFFFFF
+
+
+@contextmanager
+def _parent_of(pid: int, path: bytes) -> Iterator[int]:
+    """The directory of a path of another process, no matter what its links say; never outside of its root."""
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        place = open_beneath(root, parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            if not still_waits(listener, request):
-                return
-            if _mount_of(place) not in places:
-                raise PermissionError(errno.EPERM, "device nodes can be made in the image's own tree only")
-            with files_as(owner, group):
-                os.mknod(base, mode & ~int(status["Umask"], 8), device, dir_fd=place)
-        finally:
-            os.close(place)
+        place = open_beneath(root, os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
     finally:
         os.close(root)
-
-
-def _mknod_arguments(name: str, arguments: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The directory's descriptor, the address of the path, mode and device."""
-    directory, path, mode, device = arguments[:4] if name == "mknodat" else (_AT_FDCWD, *arguments[:3])
-    signed = directory - (1 << 32) if directory & 1 << 31 else directory
-    return (signed if directory >= 0 else directory), path, mode & 0xFFFF, device & 0xFFFFFFFF
+    try:
+        yield place
+    finally:
+        os.close(place)
 
 
 def _read_path(pid: int, address: int) -> bytes:

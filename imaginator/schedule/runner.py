@@ -220,9 +220,14 @@ class Runner:
             settings=configuration.settings,
             requester=record.requester,
             expires_in=request.expires_in,
-            limits=self._parts.sandbox_limits.within(limits_of(definition.limits)),
+            limits=self._operators_limits(definition).within(limits_of(definition.limits)),
             destinations=self._parts.destinations,
         )
+
+    def _operators_limits(self, definition: BootstrapStream | Stream) -> Limits:
+        """The flags'; what a bootstrap adds is its whole tree, and the operator's: no disk has to be made for it."""
+        limits = self._parts.sandbox_limits
+        return limits if isinstance(definition, Stream) else limits._replace(disk=0, inodes=0)
 
     def _packager(self, definition: BootstrapStream | Stream) -> PackagerType | None:
         if isinstance(definition, Stream):

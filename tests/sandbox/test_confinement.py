@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 
 from imaginator.model.changes import Touches
+from imaginator.sandbox.attending import mknod_arguments
 from imaginator.sandbox.sandbox import Bind, Workspace
 from tests.support.sandboxes import opened, run, small_tree, walk
 
@@ -166,3 +167,12 @@ ls /sys/firmware
     denied = ("Read-only file system", "Permission denied", "No such file or directory", "nonexistent directory")
     assert [] == [line for line in words[:-1] if not line.endswith(denied)]
     assert 4 <= len(words)
+
+
+@pytest.mark.parametrize("directory", [0xFFFFFF9C, 0xFFFFFFFFFFFFFF9C])
+def test_a_directory_in_half_a_register(directory: int) -> None:
+    """AT_FDCWD, as musl and as glibc put it there; the rest of a mode's or device's register does not matter either."""
+    registers = (directory, 4096, 0xABCD000021A4, 0xABCD00000103, 0, 0)
+
+    assert (-100, 4096, 0x21A4, 0x103) == mknod_arguments("mknodat", registers)
+    assert (-100, 4096, 0x21A4, 0x103) == mknod_arguments("mknod", registers[1:])
