@@ -39,7 +39,7 @@ def verdict(outcomes: list[Outcome], name: str) -> Verdict:
     return next(one for one in verdicts(("here", outcome) for outcome in outcomes) if one.probe.name == name)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)  # the first one may have to make the tree, from a mirror
 @pytest.mark.parametrize("name", PROBES)
 def test_no_way_leads_out(verdict: Verdict) -> None:
     """Nothing of the host is reached, and what is open is accounted for."""

@@ -11,7 +11,7 @@ import pytest_twisted
 from tests.packages.catalogue import SHORT, Case
 from tests.packages.installing import Ground, compare, prepare
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]  # the first one may have to fetch from a mirror
 
 
 @pytest.fixture(scope="module")
