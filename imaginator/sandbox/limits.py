@@ -47,11 +47,11 @@ class Limits(NamedTuple):
 
 
 class ControlGroups:
-    """The groups of one build, made at once and removed by ``close``; their name begins with this process' id."""
+    """The groups of one build, made at once and removed by ``close``; the name begins as `daemon` says."""
 
     def __init__(self, name: str, limits: Limits) -> None:
         self._folders: list[Path] = []
-        for folder, file, value in _settings(f"{os.getpid()}-{name}", limits):
+        for folder, file, value in _settings(f"{daemon(os.getpid())}-{name}", limits):
             if folder not in self._folders:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._folders.append(folder)
@@ -99,7 +99,7 @@ def remove_stale() -> None:
     for parent in parents:
         if parent.is_dir():
             for folder in parent.iterdir():
-                if folder.is_dir() and not Path("/proc", folder.name.partition("-")[0]).exists():
+                if folder.is_dir() and not _lives(folder.name.partition("-")[0]):
                     _empty(folder)
                     _remove(folder)
 
@@ -127,6 +127,20 @@ def _delegate() -> None:
     wanted = " ".join(f"+{name}" for name in available())
     for folder in (ROOT, ROOT / FOLDER):
         (folder / "cgroup.subtree_control").write_text(wanted)
+
+
+def daemon(pid: int) -> str:
+    """What the names of a process' groups begin with: its id, and when it was started, since ids are used again."""
+    # The second field of proc(5)'s stat, a name, may hold anything; the 22nd is the time, in ticks since the boot.
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return f"{pid}.{fields[19]}"
+
+
+def _lives(name: str) -> bool:
+    try:
+        return daemon(int(name.partition(".")[0])) == name
+    except (OSError, ValueError):
+        return False
 
 
 def _empty(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from imaginator.sandbox.limits import FOLDER, ROOT, Limits, available, remove_stale
+from imaginator.sandbox.limits import FOLDER, ROOT, Limits, available, daemon, remove_stale
 from imaginator.sandbox.sandbox import Workspace
 from tests.support.sandboxes import opened, run, small_tree
 
@@ -58,15 +58,17 @@ def test_groups_of_a_daemon_that_is_gone(workspace: Workspace) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     parent = ROOT / "pids" if (ROOT / "pids").exists() else ROOT
-    folder = parent / FOLDER / f"{gone.pid}-stale"
-    living = folder.with_name("1-living")
-    for one in (folder, living):
+    again = daemon(1).replace("1.", "1.9", 1)
+    folder = parent / FOLDER / f"{gone.pid}.7-stale"
+    used_again = folder.with_name(f"{again}-stale")
+    living = folder.with_name(f"{daemon(1)}-living")
+    for one in (folder, used_again, living):
         one.mkdir(parents=True)
     with subprocess.Popen(["sleep", "1000"]) as dying:
         (folder / "cgroup.procs").write_text(str(dying.pid))
         try:
             remove_stale()
-            assert (False, True) == (folder.exists(), living.exists())
+            assert (False, False, True) == (folder.exists(), used_again.exists(), living.exists())
         finally:
             dying.kill()
             living.rmdir()

@@ -243,7 +243,7 @@ class Build:
         return [str(path) for path in left]
 
     def _groups(self) -> list[Path]:
-        return [path for pattern in ("imaginator", "*/imaginator") for path in ROOT.glob(f"{pattern}/{self.pid}-*")]
+        return [path for pattern in ("imaginator", "*/imaginator") for path in ROOT.glob(f"{pattern}/{self.pid}.*")]
 
     def traces(self) -> list[str]:
         """The processes in its control groups, those that see a mount of its workspace, its loop devices."""
