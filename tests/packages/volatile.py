@@ -13,7 +13,9 @@ NAMES = {
 """Patterns of paths that say nothing when only one of two trees has them, with the reason."""
 
 CONTENTS = {
-    "var/cache/apt/*.bin": "apt's cache, which holds times in seconds: by chance two of them are alike",
+    "var/cache/apt/pkgcache.bin": "holds a time in seconds, a byte of padding that differs by chance, their checksum",
+    "var/cache/apt/srcpkgcache.bin": "holds a byte of padding that is one of two values by chance, and its checksum",
+    "var/cache/ldconfig/aux-cache": "holds, and is ordered by, the device number that an overlay has by chance",
 }
 """Patterns of files of which only the metadata is compared, with the reason."""
 
