@@ -47,6 +47,7 @@ HIDDEN = (
     "proc/sched_debug",
     "proc/scsi",
     "proc/timer_list",
+    "sys/devices/virtual/dmi",
     "sys/devices/virtual/powercap",
     "sys/firmware",
 )

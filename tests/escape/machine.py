@@ -17,10 +17,13 @@ PLACES = (SANDBOX, ORIGINAL, PLAIN, PIVOTED)
 SECONDS = 1800
 """Of an emulated machine, should it come to that."""
 
-# A file system of its own for the baits: what the tree shows, which is the machine's own root, is none of them.
+# A file system of its own for the baits and for a copy of the machine's own tree, which must have none of them. A mere
+# bind mount of the tree would not do: a sandbox takes layers as directories, without what is mounted on them.
 _SCRIPT = """
-truncate --size 2G /image && mke2fs -q -F -t ext4 -O ^has_journal /image || exit
-mkdir --parents /scratch && mount -o loop /image /scratch && mkdir /scratch/tree && mount --bind / /scratch/tree || exit
+truncate --size 3G /image && mke2fs -q -F -t ext4 -O ^has_journal /image || exit
+mkdir --parents /scratch && mount -o loop /image /scratch && mkdir /scratch/tree || exit
+cp --archive --one-file-system /bin /etc /lib* /opt /root /sbin /usr /var /scratch/tree || exit
+mkdir /scratch/tree/dev /scratch/tree/proc /scratch/tree/run /scratch/tree/sys /scratch/tree/tmp || exit
 export PYTHONPATH=/payload:/payload/site PATH="$PATH:/payload" ESCAPE_BAIT="bait of the host: in the environment"
 python3 -m tests.escape.host /scratch/tree {places} --expendable
 """
