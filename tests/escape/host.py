@@ -1,4 +1,4 @@
-"""``python -m tests.escape.host TREE PLACE... [--expendable]``: be a host, and try the probes in the places named.
+"""``python -m tests.escape.host TREE PLACE... [--expendable] [--groups NAME]``: be a host, and try the probes there.
 
 Prints a line of JSON for each: place, name, outcome, detail. To be started by `twin`, in namespaces of its own, or on a
 machine that is thrown away, which is what ``--expendable`` says: then everything is tried, else only what can be tried
@@ -7,6 +7,7 @@ without harm.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import react
 
 from tests.escape.baits import baits
+from tests.escape.groups import own_groups, show_own
 from tests.escape.inside.probing import MARK, ORIGINAL, PROBES, SANDBOX
 from tests.escape.places import RUNS
 
@@ -38,9 +40,13 @@ class Outcome(NamedTuple):
 
 def twin(tree: Path, places: Iterable[str]) -> Iterator[Outcome]:
     """Try the probes with a twin of the host in its place: what this process sees of the host is made for them."""
-    argv = ["unshare", *NAMESPACES, sys.executable, "-m", "tests.escape.host", str(tree), *places]
+    groups = f"escape-{os.getpid()}"
+    argv = ["unshare", *NAMESPACES, sys.executable, "-m", "tests.escape.host", str(tree), *places, "--groups", groups]
     environment = {**os.environ, "ESCAPE_BAIT": f"{MARK.decode()}in the environment"}
-    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment)
+    with own_groups(groups):
+        ended = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
+        )
     if ended.returncode:
         raise RuntimeError(f"the twin of the host ended with status {ended.returncode}: {ended.stderr[-3000:]}")
     yield from results(ended.stdout)
@@ -74,14 +80,20 @@ async def _main(tree: Path, places: Sequence[str], expendable: bool) -> None:
                 made.check()
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run until all places are done."""
-    expendable = "--expendable" in arguments
+    parser = argparse.ArgumentParser(prog="python -m tests.escape.host", description="Be a host and try the probes.")
+    parser.add_argument("tree", type=Path, help="a directory, which is written to")
+    parser.add_argument("places", nargs="+", choices=RUNS)
+    parser.add_argument("--expendable", action="store_true", help="try in earnest what cannot be undone")
+    parser.add_argument("--groups", help="the control groups in which sandboxes make theirs")
+    given = parser.parse_args(arguments)
+    if given.groups:
+        show_own(given.groups)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what hangs up the terminal is to end nothing else
-    tree, *places = (word for word in arguments if word != "--expendable")
 
     def start(_: object) -> Deferred[None]:
-        return ensureDeferred(_main(Path(tree), places, expendable))
+        return ensureDeferred(_main(given.tree, given.places, given.expendable))
 
     react(start)
 
