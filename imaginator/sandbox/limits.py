@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,13 +93,16 @@ def available() -> list[str]:
 
 
 def remove_stale() -> None:
-    """Remove the groups of builds whose daemon is gone, and end what may be dying in them yet; takes a moment."""
+    """Remove the groups of builds whose daemon is gone, once what was killed with it has ended; takes a moment.
+
+    Nothing is killed here: the daemon of a group that has living processes may be in another process namespace.
+    """
     parents = [ROOT / FOLDER] if _unified() else [ROOT / name / FOLDER for name in available()]
     for parent in parents:
         if parent.is_dir():
             for folder in parent.iterdir():
                 if folder.is_dir() and not _lives(folder.name.partition("-")[0]):
-                    _empty(folder)
+                    _wait_until_empty(folder)
                     _remove(folder)
 
 
@@ -143,12 +145,9 @@ def _lives(name: str) -> bool:
         return False
 
 
-def _empty(folder: Path) -> None:
+def _wait_until_empty(folder: Path) -> None:
     patience = time.monotonic() + DYING
-    while (processes := (folder / _PROCESSES).read_text().split()) and time.monotonic() < patience:
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(process), signal.SIGKILL)
+    while (folder / _PROCESSES).read_text() and time.monotonic() < patience:
         time.sleep(0.01)
 
 

@@ -54,7 +54,7 @@ async def test_the_weight_of_a_build(workspace: Workspace) -> None:
 
 
 def test_groups_of_a_daemon_that_is_gone(workspace: Workspace) -> None:
-    """Also where a process of its build is still there; those of a living daemon stay."""
+    """Also where a process of its build is ending yet; those of a living daemon stay."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     parent = ROOT / "pids" if (ROOT / "pids").exists() else ROOT
@@ -64,11 +64,27 @@ def test_groups_of_a_daemon_that_is_gone(workspace: Workspace) -> None:
     living = folder.with_name(f"{daemon(1)}-living")
     for one in (folder, used_again, living):
         one.mkdir(parents=True)
-    with subprocess.Popen(["sleep", "1000"]) as dying:
-        (folder / "cgroup.procs").write_text(str(dying.pid))
+    with subprocess.Popen(["sleep", "0.2"]) as ending:
+        (folder / "cgroup.procs").write_text(str(ending.pid))
         try:
             remove_stale()
             assert (False, False, True) == (folder.exists(), used_again.exists(), living.exists())
         finally:
-            dying.kill()
             living.rmdir()
+
+
+def test_nothing_is_killed_in_a_group_of_a_daemon_that_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be in a container beside this one, and its builds at work."""
+    monkeypatch.setattr("imaginator.sandbox.limits.DYING", 0.05)
+    folder = (ROOT / "pids" if (ROOT / "pids").exists() else ROOT) / FOLDER / "1.7-elsewhere"
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "1000"]) as working:
+        (folder / "cgroup.procs").write_text(str(working.pid))
+        try:
+            remove_stale()
+            assert folder.exists()
+            assert working.poll() is None
+        finally:
+            working.kill()
+            working.wait()
+            folder.rmdir()
