@@ -32,11 +32,12 @@ REFUSED = {
     "other method": Wish("bob", methods=["ImageServer.*", "Imaginator.CancelBuild"]),
 }
 
+NOW = datetime.now(UTC)
 UNTRUSTED = {
     "foreign authority": (Wish("alice"), make_authority("foreign authority")),
     "authority of the same name": (Wish("alice"), make_authority("test authority")),
-    "expired": (Wish("alice", not_after=datetime.now(UTC) - timedelta(seconds=5)), None),
-    "not yet valid": (Wish("alice", not_before=datetime.now(UTC) + timedelta(days=1)), None),
+    "expired": (Wish("alice", not_before=NOW - timedelta(days=2), not_after=NOW - timedelta(days=1)), None),
+    "not yet valid": (Wish("alice", not_before=NOW + timedelta(days=1)), None),
     "made for servers": (Wish("alice", server=True), None),
 }
 
