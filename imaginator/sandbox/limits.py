@@ -62,11 +62,10 @@ class ControlGroups:
         """The files that a process writes its id to in order to be limited."""
         return [str(folder / _PROCESSES) for folder in self._folders]
 
-    def close(self) -> None:
-        """Remove the groups; the processes in them have ended."""
-        for folder in self._folders:
-            _remove(folder)
-        self._folders = []
+    def close(self) -> bool:
+        """Remove the groups; whether all are gone: one whose last process is still ending goes a moment later."""
+        self._folders = [folder for folder in self._folders if not _removed(folder)]
+        return not self._folders
 
 
 Values = Callable[[Limits], list[tuple[str, int | str]]]
@@ -102,8 +101,7 @@ def remove_stale() -> None:
         if parent.is_dir():
             for folder in parent.iterdir():
                 if folder.is_dir() and not _lives(folder.name.partition("-")[0]):
-                    _wait_until_empty(folder)
-                    _remove(folder)
+                    _remove_in_time(folder)
 
 
 def _unified() -> bool:
@@ -145,13 +143,14 @@ def _lives(name: str) -> bool:
         return False
 
 
-def _wait_until_empty(folder: Path) -> None:
+def _remove_in_time(folder: Path) -> None:
     patience = time.monotonic() + DYING
-    while (folder / _PROCESSES).read_text() and time.monotonic() < patience:
+    while not _removed(folder) and time.monotonic() < patience:
         time.sleep(0.01)
 
 
-def _remove(folder: Path) -> None:
-    # A process that is still ending keeps it; the next start removes it.
+def _removed(folder: Path) -> bool:
+    """Remove a group unless processes are in it, also such as are ending and are not listed any more."""
     with contextlib.suppress(OSError):
         folder.rmdir()
+    return not folder.exists()

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.enter import LAUNCH_FAILED
-from imaginator.sandbox.limits import ControlGroups, Limits
+from imaginator.sandbox.limits import DYING, ControlGroups, Limits
 from imaginator.sandbox.policy import Policy, policy
 from imaginator.sandbox.process import Child, Output, Reactor, pipe_to
 from imaginator.sandbox.tree import Tree
@@ -75,6 +76,7 @@ class Preparation:
 
     def __init__(self, reactor: Reactor, directory: Path, limits: Limits) -> None:
         self.channel = Channel(reactor)
+        self._reactor = reactor
         self._directory = directory
         self._limits = limits
         self._groups: ControlGroups | None = None
@@ -104,7 +106,13 @@ class Preparation:
         await self.channel.close()
         groups, self._groups = self._groups, None
         if groups is not None:
-            groups.close()
+            await self._remove(groups)
+
+    async def _remove(self, groups: ControlGroups) -> None:
+        """What cannot be removed in time is left to the next start."""
+        patience = self._reactor.seconds() + DYING
+        while not groups.close() and self._reactor.seconds() < patience:
+            await deferLater(self._reactor, 0.01)
 
 
 class Sandbox:
