@@ -287,7 +287,7 @@ def kill(build: Build, role: Role, delay: float, leaks: list[str]) -> float | No
     taken = None
     victim = build.wait_for(role)
     time.sleep(delay)
-    if victim is not None and victim in _process(victim.pid):
+    if victim is not None and lives(victim):
         doomed = below(build.pid if role.takes_build else victim.pid, processes()) if role.leads else []
         os.kill(victim.pid, signal.SIGKILL)
         taken = wait_until_gone(lambda: alive([victim, *doomed]) + (build.traces() if role.takes_build else []), leaks)
@@ -300,7 +300,12 @@ def kill(build: Build, role: Role, delay: float, leaks: list[str]) -> float | No
 
 def alive(some: list[Process]) -> list[str]:
     """Those that have not ended."""
-    return [str(process) for process in some if process in _process(process.pid)]
+    return [str(process) for process in some if lives(process)]
+
+
+def lives(process: Process) -> bool:
+    """Whether a process has not ended; it may have another program, parent and session by now."""
+    return any(found.start == process.start for found in _process(process.pid))
 
 
 def wait_until_gone(left: Callable[[], list[str]], leaks: list[str]) -> float:
