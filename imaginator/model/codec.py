@@ -7,62 +7,146 @@ match regardless of case where none matches exactly.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import inspect
 
-from imaginator.model.errors import ConfigurationError
+from imaginator.model.errors import ConfigurationError, ImaginatorError
+from imaginator.model.fitting import DEEPEST, WRONG, Fitting, from_pairs
+from imaginator.model.places import Path, Place, line_and_column, places, show_path
+from imaginator.model.problems import MOST, Problem, Warn, bounded, untold
 
 LARGEST_FILE = 16 << 20
 """Bytes of one configuration or manifest file."""
 
-DEEPEST = 64
-"""How many objects and arrays may lie in one another."""
-
 T = TypeVar("T")
-Warn = Callable[[str], None]
 
-_COMMENT = re.compile(r"^[ \t]*(?:#|//|!).*$", re.MULTILINE)
+_COMMENTS = ("#", "//", "!")
 
 
-def decode_json(data: bytes, kind: type[T], where: str, warn: Warn | None = None) -> T:
+class JsonFile:
+    """A JSON file called ``where``, what is wrong with it and what is doubtful; its value is decoded by `decode`.
+
+    Raises `ConfigurationError` with line and column where it is no JSON.
+    """
+
+    def __init__(self, data: bytes, where: str, warn: Warn = untold) -> None:
+        self.where = where
+        self._warn = warn
+        self._wrong: list[_Finding] = []
+        self._doubtful: list[_Finding] = []
+        self._text = _without_comments(data, where)
+        self._start = len(self._text) - len(self._text.lstrip())
+        self.value, self._end = self._parse()
+
+    def decode(self, kind: type[T]) -> T | None:
+        """The value as ``kind``, None where it is wrong in every part; of tables what is good of them is kept.
+
+        What is wrong is told of by `finish`.
+        """
+        fitting = Fitting(self.wrong, lambda path, words: self._doubtful.append(_Finding(path, words, of_key=True)))
+        fitted = fitting.fit(self.value, inspect.type_info(kind))
+        return None if fitted is WRONG else fitted
+
+    def keys(self, name: str) -> list[str]:
+        """The keys of a table at the top, good ones and others."""
+        table = next((item for key, item in self.value.items() if key.lower() == name.lower()), None)
+        return list(table) if isinstance(table, dict) else []
+
+    def wrong(self, path: Path, words: str, *, of_key: bool = False) -> None:
+        """Something is wrong with the value at ``path``, or with its key."""
+        self._wrong.append(_Finding(path, words, of_key))
+
+    def doubtful(self, path: Path, words: str) -> None:
+        """Something is to be warned about."""
+        self._doubtful.append(_Finding(path, words))
+
+    def check(self, path: Path, test: Callable[..., object], *arguments: object, of_key: bool = False) -> None:
+        """Call ``test``; what it raises is wrong with the value at ``path``, or with its key."""
+        try:
+            test(*arguments)
+        except ConfigurationError as error:
+            self.wrong(path, error.problem, of_key=of_key)
+        except (ImaginatorError, ValueError) as error:
+            self.wrong(path, str(error), of_key=of_key)
+
+    def finish(self) -> None:
+        """Warn of what is doubtful; raise `ConfigurationError` with all that is wrong, if anything is."""
+        for problem in self._problems(self._doubtful):
+            self._warn(problem)
+        if rest := self._text[self._end :].lstrip():
+            place = line_and_column(self._text, len(self._text) - len(rest))
+            self._warn(Problem(self.where, "text after the first value is ignored", *place))
+        if self._wrong:
+            raise ConfigurationError.of(self._problems(self._wrong))
+
+    def _problems(self, findings: list[_Finding]) -> list[Problem]:
+        """With their places, in the order of the text."""
+        known = places(self._text, self._start, (finding.path for finding in findings[:MOST]))
+        found = sorted(((_offset(finding, known), finding) for finding in findings[:MOST]), key=itemgetter(0))
+        located = [
+            Problem(self.where, finding.words, *line_and_column(self._text, offset), show_path(finding.path))
+            for offset, finding in found
+        ]
+        rest = [Problem(self.where, finding.words) for finding in findings[MOST:]]
+        return list(bounded([*located, *rest]))
+
+    def _parse(self) -> tuple[Any, int]:
+        try:
+            return _decoder.raw_decode(self._text, self._start)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(self.where, error.msg, error.lineno, error.colno) from None
+        except RecursionError:
+            raise ConfigurationError(self.where, f"objects nested deeper than {DEEPEST}") from None
+        except ValueError as error:
+            raise ConfigurationError(self.where, f"unacceptable JSON: {error}") from None
+
+
+class _Finding(NamedTuple):
+    path: Path
+    words: str
+    of_key: bool = False
+
+
+def _offset(finding: _Finding, known: dict[Path, Place]) -> int:
+    """Where a value stands, or the innermost thing around it that is there."""
+    path = finding.path
+    while path not in known:
+        path = path[:-1]
+    return known[path].key if finding.of_key else known[path].value
+
+
+def decode_json(data: bytes, kind: type[T], where: str, warn: Warn = untold) -> T:
     """The value of a file called ``where``; ``warn`` is told of unknown fields and of text after the value.
 
-    Raises `ConfigurationError` with line and column, or with the path of the field that is wrong.
+    Raises `ConfigurationError` with all that is wrong.
     """
-    tell = (lambda text: warn(f"{where}: {text}")) if warn else (lambda text: None)
-    fitted = _fit(parse_json(data, where, warn), inspect.type_info(kind), "$", tell)
-    try:
-        return msgspec.convert(fitted, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(where, _sentence(error)) from None
-
-
-def parse_json(data: bytes, where: str, warn: Warn | None = None) -> Any:
-    """The bare values of a JSON file with comments; raises `ConfigurationError` with line and column."""
-    text = _without_comments(data, where)
-    start = len(text) - len(text.lstrip())
-    try:
-        value, end = _decoder.raw_decode(text, start)
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(where, f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise ConfigurationError(where, f"objects nested deeper than {DEEPEST}") from None
-    except ValueError as error:
-        raise ConfigurationError(where, f"unacceptable JSON: {error}") from None
-    if warn is not None and text[end:].strip():
-        warn(f"{where}: line {text.count(chr(10), 0, end) + 1}: text after the first value is ignored")
+    file = JsonFile(data, where, warn)
+    value = file.decode(kind)
+    file.finish()
+    assert value is not None
     return value
 
 
+def parse_json(data: bytes, where: str) -> Any:
+    """The bare values of a JSON file with comments; raises `ConfigurationError` with line and column."""
+    return JsonFile(data, where).value
+
+
 def _without_comments(data: bytes, where: str) -> str:
+    """The text with blanks for comments, so that places stay what they are."""
     if len(data) > LARGEST_FILE:
         raise ConfigurationError(where, f"{len(data)} bytes, expected at most {LARGEST_FILE}")
-    return _COMMENT.sub(lambda comment: " " * len(comment[0]), decode_text(data, where))
+    # Line by line: one regular expression over all of a large file would keep other threads from their turns.
+    return "\n".join(map(_blank_comment, decode_text(data, where).split("\n")))
+
+
+def _blank_comment(line: str) -> str:
+    return " " * len(line) if line.lstrip(" \t").startswith(_COMMENTS) else line
 
 
 def decode_text(data: bytes, where: str) -> str:
@@ -71,48 +155,14 @@ def decode_text(data: bytes, where: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(where, f"line {line}: not UTF-8 at byte {error.start}") from None
+        raise ConfigurationError(where, f"not UTF-8 at byte {error.start} of the file", line) from None
 
 
 def _unacceptable(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON number")
 
 
-_decoder = json.JSONDecoder(parse_constant=_unacceptable)
-
-
-def _fit(value: Any, kind: inspect.Type, path: str, tell: Warn, depth: int = 0) -> Any:
-    """``value`` with the names of its fields as ``kind`` spells them, unknown ones told of."""
-    if depth > DEEPEST:
-        raise ConfigurationError(path[:80], f"objects nested deeper than {DEEPEST}")
-    if isinstance(kind, inspect.UnionType):
-        kind = next((one for one in kind.types if not isinstance(one, inspect.NoneType)), kind)
-    if isinstance(kind, inspect.StructType) and isinstance(value, dict):
-        return _fit_fields(value, kind, path, tell, depth)
-    if isinstance(kind, inspect.DictType) and isinstance(value, dict):
-        return {key: _fit(item, kind.value_type, f"{path}[{key!r}]", tell, depth + 1) for key, item in value.items()}
-    if isinstance(kind, inspect.VarTupleType | inspect.ListType) and isinstance(value, list):
-        return [_fit(item, kind.item_type, f"{path}[{at}]", tell, depth + 1) for at, item in enumerate(value)]
-    return value
-
-
-def _fit_fields(value: Mapping[str, Any], kind: inspect.StructType, path: str, tell: Warn, depth: int) -> Any:
-    fields = {field.encode_name: field for field in kind.fields}
-    folded = {name.lower(): name for name in fields}
-    fitted = {}
-    for key, item in value.items():
-        name = key if key in fields else folded.get(key.lower())
-        if name is None:
-            tell(f"unknown field {path}.{key} is ignored")
-        elif name == key or name not in value:
-            fitted[name] = _fit(item, fields[name].type, f"{path}.{name}", tell, depth + 1)
-    return fitted
-
-
-def _sentence(error: msgspec.ValidationError) -> str:
-    """``$.PackagerTypes['deb']: expected array, got str`` from the library's own words."""
-    problem, _, place = str(error).partition(" - at ")
-    return f"{place.strip('`') or '$'}: {problem[:1].lower()}{problem[1:]}".replace("`", "")
+_decoder = json.JSONDecoder(parse_constant=_unacceptable, object_pairs_hook=from_pairs)
 
 
 def to_plain(value: object) -> Any:

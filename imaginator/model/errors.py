@@ -6,7 +6,10 @@ XML-RPC faults carry ``code``, their data carries ``kind`` and ``details()``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from imaginator.model.problems import Problem
 
 
 class ImaginatorError(Exception):
@@ -23,21 +26,44 @@ class ImaginatorError(Exception):
 class ConfigurationError(ImaginatorError):
     """Something that an operator or a manifest's author wrote is wrong.
 
-    ``where`` names the file or URL and, where known, line, column and field path; ``problem`` says what was found
-    and what was expected.
+    ``where`` names the file or URL; ``problem`` says what was found and what was expected, ``line`` and ``column``
+    where, as far as known. The sentence is the first problem's, and counts the rest of them.
     """
 
     code = -32005
     kind = "configuration"
 
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(f"{where}: {problem}")
-        self.where = where
-        self.problem = problem
+    def __init__(self, where: str, problem: str, line: int = 0, column: int = 0) -> None:
+        self.problems: tuple[Problem, ...] = (Problem(where, problem, line, column),)
+        super().__init__(str(self.problems[0]))
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> ConfigurationError:
+        """The error of one or more problems."""
+        error = cls(problems[0].where, problems[0].words)
+        error.problems = tuple(problems)
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        error.args = (f"{problems[0]}{more}",)
+        return error
+
+    @property
+    def where(self) -> str:
+        """The file or URL."""
+        return self.problems[0].where
+
+    @property
+    def problem(self) -> str:
+        """What is wrong first of all."""
+        return self.problems[0].words
 
     def details(self) -> dict[str, object]:
-        """Both parts of the sentence."""
-        return {"Where": self.where, "Problem": self.problem}
+        """Every problem with its place."""
+        return {
+            "Problems": [
+                {"Where": one.where, "Line": one.line, "Column": one.column, "Field": one.field, "Problem": one.words}
+                for one in self.problems
+            ]
+        }
 
 
 class InvalidRequest(ImaginatorError):

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 
 import re2
 
+from imaginator.model.codec import JsonFile
 from imaginator.model.errors import ConfigurationError
+from imaginator.model.places import Path
 
 INVERT = "!"
 LONGEST_LINE = 4096
@@ -31,6 +33,13 @@ class Filter:
             return False
         text = path.decode(errors="replace").encode()  # RE2 lets no pattern match a byte that is not UTF-8
         return any(pattern.match(text) for pattern in self._patterns) != self._invert
+
+
+def check_lines(file: JsonFile, path: Path, lines: Sequence[str]) -> None:
+    """Tell a file of each of its ``lines`` at ``path`` that is no regular expression."""
+    for at, line in enumerate(lines):
+        if line != INVERT:
+            file.check((*path, at), compile_line, line, "")
 
 
 def compile_line(line: str, where: str) -> re2._Regexp:

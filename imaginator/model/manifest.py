@@ -6,15 +6,17 @@ is `imaginator.build.sources`' work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from imaginator.model.codec import decode_json, decode_text
+from imaginator.model.codec import JsonFile, decode_json, decode_text
 from imaginator.model.errors import ConfigurationError
-from imaginator.model.filters import Filter, compile_line
+from imaginator.model.filters import check_lines, compile_line
 from imaginator.model.image import Owners, Trigger
+from imaginator.model.names import check_stream_name
+from imaginator.model.problems import Problem, Warn, bounded, untold
 from imaginator.model.triggers import decode_triggers
 
 TEXT_FILES = (
@@ -67,65 +69,108 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
-def decode_manifest(texts: Mapping[str, bytes], where: str) -> Manifest:
+def decode_manifest(texts: Mapping[str, bytes], where: str, warn: Warn = untold) -> Manifest:
     """The manifest of the files ``texts`` (of `TEXT_FILES`) in a directory called ``where``.
 
-    Raises `ConfigurationError` naming the file, the line or field, and what was expected.
+    Raises `ConfigurationError` with everything that is wrong: the file, the line or field, and what was expected.
+    Unknown fields of the file ``manifest`` are nobody's business; ``warn`` is told of what else is doubtful.
     """
-    reader = _Reader(texts, where)
-    file = reader.required()
-    Filter(file.filter_lines or (), f"{where}/manifest: FilterLines")
-    Filter(file.mtimes_copy_filter_lines or (), f"{where}/manifest: MtimesCopyFilterLines")
-    Filter(file.mtimes_copy_add_filter_lines, f"{where}/manifest: MtimesCopyAddFilterLines")
-    _check_directories(file.without_network, f"{where}/manifest: WithoutNetwork")
-    reader.only_one("filter", "filter.add")
-    reader.only_one("triggers", "triggers.add")
-    for name in ("computed-files", "computed-files.json"):
-        for added in ("computed-files.add", "computed-files.add.json"):
-            reader.only_one(name, added)
-    return Manifest(
-        file=file,
-        packages=reader.read("package-list", _lines) or (),
+    reader = _Reader(texts, where, warn)
+    reader.only_one(["filter"], ["filter.add"])
+    reader.only_one(["triggers"], ["triggers.add"])
+    reader.only_one(_forms("computed-files"), _forms("computed-files.add"))
+    file = reader.required("manifest", _decode_file)
+    manifest = Manifest(
+        file=file or ManifestFile(source_image=""),
+        packages=reader.read("package-list", _packages) or (),
         filter=reader.read("filter", _filter),
         filter_add=reader.read("filter.add", _filter),
         triggers=reader.read("triggers", decode_triggers),
         triggers_add=reader.read("triggers.add", decode_triggers),
         computed_files=reader.computed("computed-files"),
         computed_files_add=reader.computed("computed-files.add"),
-        owners=reader.read("owners.json", lambda data, name: decode_json(data, Owners, name)) or Owners(),
-        tags=reader.read("tags.json", lambda data, name: decode_json(data, dict[str, str], name)) or {},
+        owners=reader.read("owners.json", _decoder_of(Owners)) or Owners(),
+        tags=reader.read("tags.json", _decoder_of(dict[str, str])) or {},
     )
+    reader.finish()
+    return manifest
 
 
-def _check_directories(names: tuple[str, ...], where: str) -> None:
-    for name in names:
+def _decode_file(data: bytes, where: str, _warn: Warn) -> ManifestFile:
+    """The file called ``manifest``, in which people keep what is theirs, too."""
+    json = JsonFile(data, where)
+    file = json.decode(ManifestFile)
+    if file is not None:
+        _check_file(json, file)
+    json.finish()
+    assert file is not None
+    return file
+
+
+def _check_file(json: JsonFile, file: ManifestFile) -> None:
+    if "$" not in file.source_image:
+        json.check(("SourceImage",), check_stream_name, file.source_image)
+    check_lines(json, ("FilterLines",), file.filter_lines or ())
+    check_lines(json, ("MtimesCopyFilterLines",), file.mtimes_copy_filter_lines or ())
+    check_lines(json, ("MtimesCopyAddFilterLines",), file.mtimes_copy_add_filter_lines)
+    for at, name in enumerate(file.without_network):
         if name not in RUN_DIRECTORIES:
-            raise ConfigurationError(where, f"{name!r} is not run: expected some of {', '.join(RUN_DIRECTORIES)}")
+            words = f"{name!r} is not run: expected some of {', '.join(RUN_DIRECTORIES)}"
+            json.wrong(("WithoutNetwork", at), words)
+
+
+Decode = Callable[[bytes, str, Warn], T]
+"""Makes a value of a file's content, given its name for errors; raises `ConfigurationError`."""
 
 
 class _Reader:
-    """Decodes files by name, each with the place that its errors name."""
+    """Decodes files by name, and gathers what is wrong with them."""
 
-    def __init__(self, texts: Mapping[str, bytes], where: str) -> None:
+    def __init__(self, texts: Mapping[str, bytes], where: str, warn: Warn) -> None:
         self._texts = texts
         self._where = where
+        self._warn = warn
+        self._problems: list[Problem] = []
 
-    def required(self) -> ManifestFile:
-        if "manifest" not in self._texts:
-            raise ConfigurationError(self._where, "no file called manifest: expected one with SourceImage")
-        return decode_json(self._texts["manifest"], ManifestFile, f"{self._where}/manifest")
+    def required(self, name: str, decode: Decode[T]) -> T | None:
+        if name not in self._texts:
+            self._problems.append(Problem(self._where, f"no file called {name}: expected one with SourceImage"))
+        return self.read(name, decode)
 
-    def only_one(self, name: str, other: str) -> None:
-        if name in self._texts and other in self._texts:
-            raise ConfigurationError(self._where, f"both {name} and {other}: expected one of them")
+    def only_one(self, names: Sequence[str], others: Sequence[str]) -> None:
+        """Of files that are merged with the source image's and files that are not, there may be one kind only."""
+        first, second = (next((name for name in kind if name in self._texts), None) for kind in (names, others))
+        if first and second:
+            self._problems.append(Problem(self._where, f"both {first} and {second}: expected one of them"))
 
-    def read(self, name: str, decode: Callable[[bytes, str], T]) -> T | None:
+    def read(self, name: str, decode: Decode[T]) -> T | None:
         data = self._texts.get(name)
-        return None if data is None else decode(data, f"{self._where}/{name}")
+        if data is None:
+            return None
+        try:
+            return decode(data, f"{self._where}/{name}", self._warn)
+        except ConfigurationError as error:
+            self._problems += error.problems
+            return None
 
     def computed(self, name: str) -> tuple[ComputedFile, ...] | None:
-        from_json = self.read(f"{name}.json", lambda data, where: decode_json(data, tuple[ComputedFile, ...], where))
-        return self.read(name, _computed) if from_json is None else from_json
+        json, lines = _forms(name)
+        from_json = self.read(json, _computed_from_json)
+        from_lines = self.read(lines, _computed)
+        return from_lines if from_json is None else from_json
+
+    def finish(self) -> None:
+        if self._problems:
+            raise ConfigurationError.of(list(bounded(self._problems)))
+
+
+def _forms(name: str) -> tuple[str, str]:
+    """The names of computed files: the JSON form wins."""
+    return f"{name}.json", name
+
+
+def _decoder_of(kind: type[T]) -> Decode[T]:
+    return lambda data, where, warn: decode_json(data, kind, where, warn)
 
 
 def _numbered(data: bytes, where: str) -> Iterator[tuple[int, str]]:
@@ -135,21 +180,67 @@ def _numbered(data: bytes, where: str) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def _lines(data: bytes, where: str) -> tuple[str, ...]:
-    return tuple(line for _, line in _numbered(data, where))
+def _packages(data: bytes, where: str, warn: Warn) -> tuple[str, ...]:
+    """The lines of a package list; each is one argument of the packager, whatever it holds."""
+    lines = list(_numbered(data, where))
+    problems = [Problem(where, "holds a NUL character", number) for number, line in lines if "\0" in line]
+    _raise(problems)
+    for number, line in lines:
+        for words in _doubts_of_package(line):
+            warn(Problem(where, f"{line!r} {words}", number))
+    return tuple(line for _, line in lines)
 
 
-def _filter(data: bytes, where: str) -> tuple[str, ...]:
-    for number, line in _numbered(data, where):
-        compile_line(line, f"{where}: line {number}")
-    return _lines(data, where)
+def _doubts_of_package(line: str) -> Iterator[str]:
+    if line.startswith("-"):
+        yield "is taken for an option by most packagers: expected the name of a package"
+    if len(line.split()) > 1:
+        yield "is one argument: expected one package a line"
 
 
-def _computed(data: bytes, where: str) -> tuple[ComputedFile, ...]:
-    files = []
+def _filter(data: bytes, where: str, _warn: Warn) -> tuple[str, ...]:
+    lines = list(_numbered(data, where))
+    problems: list[Problem] = []
+    for number, line in lines:
+        try:
+            compile_line(line, where)
+        except ConfigurationError as error:
+            problems.append(Problem(where, error.problem, number))
+    _raise(problems)
+    return tuple(line for _, line in lines)
+
+
+def _computed(data: bytes, where: str, _warn: Warn) -> tuple[ComputedFile, ...]:
+    files, problems = [], []
     for number, line in _numbered(data, where):
         words = line.split()
-        if len(words) != 2 or not words[0].startswith("/"):
-            raise ConfigurationError(where, f"line {number}: expected an absolute path and a source address")
-        files.append(ComputedFile(*words))
+        problem = "expected an absolute path and a source address" if len(words) != 2 else _fault_of_path(words[0])
+        if problem:
+            problems.append(Problem(where, problem, number))
+        else:
+            files.append(ComputedFile(*words))
+    _raise(problems)
     return tuple(files)
+
+
+def _computed_from_json(data: bytes, where: str, warn: Warn) -> tuple[ComputedFile, ...]:
+    json = JsonFile(data, where, warn)
+    files = json.decode(tuple[ComputedFile, ...])
+    for at, file in enumerate(files or ()):
+        if problem := _fault_of_path(file.filename):
+            json.wrong((at, "Filename"), problem)
+    json.finish()
+    assert files is not None
+    return files
+
+
+def _fault_of_path(path: str) -> str:
+    """What is wrong with a path within an image; nothing if it is absolute and as short as can be."""
+    if path.startswith("/") and all(part not in ("", ".", "..") for part in path[1:].split("/")) and "\0" not in path:
+        return ""
+    return f"{path!r}: expected an absolute path below /, without . and .. in it"
+
+
+def _raise(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise ConfigurationError.of(list(bounded(problems)))

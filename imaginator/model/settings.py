@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
-from imaginator.model.codec import Warn, decode_json
-from imaginator.model.errors import ConfigurationError, InvalidRequest
-from imaginator.model.filters import Filter
+from imaginator.model.codec import JsonFile
+from imaginator.model.filters import check_lines
 from imaginator.model.image import Owners
 from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
+from imaginator.model.places import Path
+from imaginator.model.problems import Warn, untold
 from imaginator.model.variables import expand
 
 
@@ -77,47 +80,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     relationships_quick_links: tuple[QuickLink, ...] = ()
 
 
-def decode_settings(data: bytes, where: str, arch: str, warn: Warn | None = None) -> Settings:
-    """The main configuration of a file called ``where``, ``$ARCH`` expanded in names; raises `ConfigurationError`."""
-    settings = decode_json(data, Settings, where, warn)
-    variables = {"ARCH": arch}
-    settings = msgspec.structs.replace(
+def decode_settings(data: bytes, where: str, arch: str, warn: Warn = untold) -> Settings:
+    """The main configuration of a file called ``where``, ``$ARCH`` expanded in names.
+
+    Raises `ConfigurationError` with everything that is wrong.
+    """
+    file = JsonFile(data, where, warn)
+    settings = file.decode(Settings)
+    if settings is not None:
+        _check(file, settings, {"ARCH": arch})
+    file.finish()
+    assert settings is not None
+    return _expanded(settings, {"ARCH": arch})
+
+
+def _expanded(settings: Settings, variables: Mapping[str, str]) -> Settings:
+    return msgspec.structs.replace(
         settings,
         bootstrap_streams={expand(name, variables): stream for name, stream in settings.bootstrap_streams.items()},
         image_streams_to_auto_rebuild=tuple(expand(name, variables) for name in settings.image_streams_to_auto_rebuild),
     )
-    _check(settings, where)
-    return settings
 
 
-def _check(settings: Settings, where: str) -> None:
+def _check(file: JsonFile, settings: Settings, variables: Mapping[str, str]) -> None:
+    known = file.keys("PackagerTypes")
     for name, stream in settings.bootstrap_streams.items():
-        place = f"$.BootstrapStreams[{name!r}]"
-        try:
-            check_stream_name(name)
-        except InvalidRequest as error:
-            raise ConfigurationError(where, f"{place}: {error}") from None
-        if not stream.bootstrap_command:
-            raise ConfigurationError(where, f"{place}.BootstrapCommand: empty, expected a command and its arguments")
-        if stream.packager_type not in settings.packager_types:
-            known = ", ".join(sorted(settings.packager_types)) or "none"
-            problem = f"{place}.PackagerType: unknown packager type {stream.packager_type!r}, defined: {known}"
-            raise ConfigurationError(where, problem)
-        Filter(stream.filter_lines, f"{where}: {place}.FilterLines")
+        place = ("BootstrapStreams", name)
+        file.check(place, check_stream_name, expand(name, variables), of_key=True)
+        _check_bootstrap(file, stream, place, known)
+    for at, name in enumerate(settings.image_streams_to_auto_rebuild):
+        file.check(("ImageStreamsToAutoRebuild", at), check_stream_name, expand(name, variables))
     for name, packager in settings.packager_types.items():
-        Filter(packager.clean_patterns, f"{where}: $.PackagerTypes[{name!r}].CleanPatterns")
-        _check_package_cache(packager.package_cache, where, f"$.PackagerTypes[{name!r}].PackageCache")
-    Filter(settings.mtimes_copy_filter_lines, f"{where}: $.MtimesCopyFilterLines")
+        check_lines(file, ("PackagerTypes", name, "CleanPatterns"), packager.clean_patterns)
+        _check_package_cache(file, packager.package_cache, ("PackagerTypes", name, "PackageCache"))
+    check_lines(file, ("MtimesCopyFilterLines",), settings.mtimes_copy_filter_lines)
 
 
-def _check_package_cache(cache: PackageCache | None, where: str, place: str) -> None:
+def _check_bootstrap(file: JsonFile, stream: BootstrapStream, place: Path, known: Sequence[str]) -> None:
+    if not stream.bootstrap_command:
+        file.wrong((*place, "BootstrapCommand"), "empty, expected a command and its arguments")
+    if stream.packager_type not in known:
+        defined = ", ".join(sorted(known)) or "none"
+        words = f"unknown packager type {stream.packager_type!r}, defined: {defined}"
+        file.wrong((*place, "PackagerType"), words)
+    check_lines(file, (*place, "FilterLines"), stream.filter_lines)
+
+
+def _check_package_cache(file: JsonFile, cache: PackageCache | None, place: Path) -> None:
     if cache is None:
         return
     if not cache.directory.startswith("/") or not all(map(_is_name, cache.directory[1:].split("/"))):
-        raise ConfigurationError(where, f"{place}.Directory: {cache.directory!r}, expected an absolute path below /")
+        file.wrong((*place, "Directory"), f"{cache.directory!r}, expected an absolute path below /")
     if cache.offer_in and ("/" in cache.offer_in or not _is_name(cache.offer_in)):
-        raise ConfigurationError(where, f"{place}.OfferIn: {cache.offer_in!r}, expected the name of one directory")
+        file.wrong((*place, "OfferIn"), f"{cache.offer_in!r}, expected the name of one directory")
 
 
 def _is_name(name: str) -> bool:
-    return name not in ("", ".", "..") and "\0" not in name
+    return name not in ("", ".", "..")

@@ -7,10 +7,11 @@ import re
 import msgspec
 import re2
 
-from imaginator.model.codec import Warn, decode_json
-from imaginator.model.errors import ConfigurationError, InvalidRequest
+from imaginator.model.codec import JsonFile
+from imaginator.model.errors import ConfigurationError
 from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
+from imaginator.model.problems import Warn, untold
 from imaginator.model.variables import expand
 
 
@@ -40,7 +41,7 @@ class Streams:
         self.named = named
         self.patterns = patterns
         self._where = where
-        self._compiled = {text: _compile(text, where) for text in patterns}
+        self._compiled = {text: _compile(text) for text in patterns}
 
     def find(self, name: str) -> Stream | None:
         """The definition of a stream; raises `ConfigurationError` naming both where two patterns match it."""
@@ -54,33 +55,42 @@ class Streams:
         return self.patterns[matching[0]] if matching else None
 
 
-def decode_streams(data: bytes, where: str, arch: str, warn: Warn | None = None) -> Streams:
-    """The streams of a file called ``where``, ``$ARCH`` expanded in their names; raises `ConfigurationError`."""
-    file = decode_json(data, StreamsFile, where, warn)
-    if file.streams is None and file.stream_patterns is None:
-        raise ConfigurationError(where, "neither Streams nor StreamPatterns: expected a table of streams")
+def decode_streams(data: bytes, where: str, arch: str, warn: Warn = untold) -> Streams:
+    """The streams of a file called ``where``, ``$ARCH`` expanded in their names.
+
+    Raises `ConfigurationError` with everything that is wrong.
+    """
+    file = JsonFile(data, where, warn)
+    decoded = file.decode(StreamsFile)
+    if decoded is not None:
+        _check(file, decoded, arch)
+    file.finish()
+    assert decoded is not None
     variables = {"ARCH": arch}
-    named = {expand(name, variables): stream for name, stream in (file.streams or {}).items()}
-    for name in named:
-        _check(name, where)
-    # The anchor of an expression is no variable; only $ARCH is.
-    patterns = {
-        re.sub(r"\$(ARCH\b|\{ARCH\})", arch, text): stream for text, stream in (file.stream_patterns or {}).items()
-    }
+    named = {expand(name, variables): stream for name, stream in (decoded.streams or {}).items()}
+    patterns = {_pattern(text, arch): stream for text, stream in (decoded.stream_patterns or {}).items()}
     return Streams(named, patterns, where)
 
 
-def _check(name: str, where: str) -> None:
-    try:
-        check_stream_name(name)
-    except InvalidRequest as error:
-        raise ConfigurationError(where, f"$.Streams: {error}") from None
+def _check(file: JsonFile, decoded: StreamsFile, arch: str) -> None:
+    # An absent table and one that is wrong look alike here, but the latter has been told of.
+    if not {name.lower() for name in file.value} & {"streams", "streampatterns"}:
+        file.wrong((), "neither Streams nor StreamPatterns: expected a table of streams")
+    for name in decoded.streams or {}:
+        file.check(("Streams", name), check_stream_name, expand(name, {"ARCH": arch}), of_key=True)
+    for text in decoded.stream_patterns or {}:
+        file.check(("StreamPatterns", text), _compile, _pattern(text, arch), of_key=True)
 
 
-def _compile(text: str, where: str) -> re2._Regexp:
+def _pattern(text: str, arch: str) -> str:
+    """A pattern with the only variable that it may have: the anchor of an expression is none."""
+    return re.sub(r"\$(ARCH\b|\{ARCH\})", arch, text)
+
+
+def _compile(text: str) -> re2._Regexp:
     options = re2.Options()
     options.log_errors = False
     try:
         return re2.compile(text, options)
     except re2.error as error:
-        raise ConfigurationError(where, f"$.StreamPatterns: {text!r} is no regular expression: {error}") from None
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None

@@ -6,16 +6,20 @@ from collections.abc import Iterable
 
 import msgspec
 
-from imaginator.model.codec import Warn, decode_json
-from imaginator.model.filters import Filter
+from imaginator.model.codec import JsonFile
+from imaginator.model.filters import check_lines
 from imaginator.model.image import Trigger
+from imaginator.model.problems import Warn, untold
 
 
-def decode_triggers(data: bytes, where: str, warn: Warn | None = None) -> tuple[Trigger, ...]:
+def decode_triggers(data: bytes, where: str, warn: Warn = untold) -> tuple[Trigger, ...]:
     """The triggers of a JSON array; raises `ConfigurationError`, for bad regular expressions too."""
-    triggers = decode_json(data, tuple[Trigger, ...], where, warn)
-    for trigger in triggers:
-        Filter(trigger.match_lines, f"{where}: {trigger.service}")
+    file = JsonFile(data, where, warn)
+    triggers = file.decode(tuple[Trigger, ...])
+    for at, trigger in enumerate(triggers or ()):
+        check_lines(file, (at, "MatchLines"), trigger.match_lines)
+    file.finish()
+    assert triggers is not None
     return triggers
 
 

@@ -74,6 +74,6 @@ def parse_variables_file(data: bytes, where: str) -> dict[str, str]:
         if line.strip() and not line.lstrip().startswith("#"):
             name, equals, value = line.strip().partition("=")
             if not equals or not _NAME.fullmatch(name):
-                raise ConfigurationError(where, f"line {number}: expected NAME=Value")
+                raise ConfigurationError(where, "expected NAME=Value", number)
             variables[name] = value
     return variables

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from imaginator.build.environment import shown_secrets
 from imaginator.build.fetch import Fetcher
+from imaginator.model.problems import Problem
 from imaginator.model.redaction import SHORTEST_SECRET, Redactor
 from imaginator.model.settings import BootstrapStream, Settings, decode_settings
 from imaginator.model.streams import Stream, Streams, decode_streams
@@ -88,7 +89,8 @@ class Configuration:
     def errors(self) -> list[str]:
         """What is wrong with the latest version of each file, for people."""
         documents = (self._variables, self._settings, self._streams)
-        return [str(document.problem) for document in documents if document.problem]
+        problems = [document.problem.problems for document in documents if document.problem]
+        return [str(problem) for some in problems for problem in some]
 
     @property
     def names(self) -> list[str]:
@@ -158,7 +160,8 @@ class Configuration:
     def _decode_variables(self, data: bytes) -> dict[str, str]:
         variables = parse_variables_file(data, str(self._parts.variables))
         for name in _short(variables):
-            _warn(f"{self._parts.variables}: {name} is shorter than {SHORTEST_SECRET} characters: it is not redacted")
+            words = f"{name} is shorter than {SHORTEST_SECRET} characters: it is not redacted"
+            _warn(Problem(str(self._parts.variables), words))
         return variables
 
 
@@ -166,8 +169,8 @@ def _short(variables: dict[str, str]) -> Iterator[str]:
     return (name for name, value in variables.items() if len(value) < SHORTEST_SECRET)
 
 
-def _warn(sentence: str) -> None:
-    _log.warn("{sentence}", sentence=sentence)
+def _warn(problem: Problem) -> None:
+    _log.warn("{problem}", problem=str(problem))
 
 
 def _is_local(url: str) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from imaginator.model.codec import decode_json, parse_json, to_json, to_plain
 from imaginator.model.errors import ConfigurationError
+from imaginator.model.problems import Problem
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["Cs"])),
@@ -42,28 +43,33 @@ def test_json_values_survive(value: object) -> None:
 
 def test_names_match_regardless_of_case_and_exact_ones_win() -> None:
     """Unknown fields are told of with their path."""
-    told: list[str] = []
+    told: list[Problem] = []
     data = b'{"NAME": "x", "Name": "y", "table": {"a": {"somenumber": 3, "Odd": 1}}}'
 
     assert Outer("y", {"a": Inner(3)}) == decode_json(data, Outer, "f", told.append)
-    assert ["f: unknown field $.Table['a'].Odd is ignored"] == told
+    assert [
+        "f: line 1, column 61: $.Table.a.Odd: unknown field is ignored",
+    ] == list(map(str, told))
 
 
 def test_text_after_the_value_is_told_of() -> None:
     """It is ignored with a warning that names the line."""
-    told: list[str] = []
+    told: list[Problem] = []
 
     assert Outer("x") == decode_json(b'{"Name": "x"}\nmore', Outer, "f", told.append)
     assert len(told) == 1
-    assert told[0].endswith("text after the first value is ignored")
+    assert str(told[0]) == "f: line 2, column 1: text after the first value is ignored"
 
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
         (b'// c\n{"Name": }', r"f: line 2, column 10: "),
-        (b'{"Table": {"a": {"SomeNumber": "x"}}}', r"f: \$\.Table.*: expected int, got str"),
-        (b"[]", r"f: \$: expected object, got array"),
+        (
+            b'{"Table": {"a": {"SomeNumber": "x"}}}',
+            r"f: line 1, column 32: \$\.Table\.a\.SomeNumber: expected a whole number, got a string",
+        ),
+        (b"[]", r"f: line 1, column 1: \$: expected an object, got an array"),
         (b"{}\n\xff", r"f: line 2: not UTF-8"),
         (b'{"Name": NaN}', r"f: .*NaN is no JSON number"),
         (b"[" * 100_000, r"f: objects nested deeper than"),

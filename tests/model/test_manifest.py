@@ -38,18 +38,21 @@ def test_the_texts_of_a_manifest() -> None:
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
-        ({"manifest": b"{}"}, r"m/manifest: \$: .*missing required field SourceImage"),
-        ({"manifest": b'{"SourceImage": "a", "FilterLines": ["("]}'}, r"m/manifest: FilterLines: line 1: "),
+        ({"manifest": b"{}"}, r"m/manifest: line 1, column 1: \$: missing required field SourceImage"),
+        (
+            {"manifest": b'{"SourceImage": "a", "FilterLines": ["("]}'},
+            r"m/manifest: line 1, column 38: \$.FilterLines\[0\]: '\(' is no regular",
+        ),
         (
             {"manifest": b'{"SourceImage": "a", "WithoutNetwork": ["files"]}'},
-            "m/manifest: WithoutNetwork: 'files' is not run: expected some of pre-install-scripts, scripts, ",
+            r"m/manifest: line 1, column 41: \$.WithoutNetwork\[0\]: 'files' is not run: expected some of ",
         ),
         ({"filter": b"# comment\n\n("}, r"m/filter: line 3: '\('"),
         ({"filter": b"", "filter.add": b""}, "m: both filter and filter.add: expected one"),
         ({"computed-files": b"", "computed-files.add.json": b"[]"}, "m: both computed-files and computed-files.add"),
-        ({"computed-files": b"\netc/a host"}, "m/computed-files: line 2: expected an absolute path"),
-        ({"triggers": b"{}"}, r"m/triggers: \$: expected array"),
-        ({"tags.json": b'{"a": 1}'}, r"m/tags.json: \$.*: expected str, got int"),
+        ({"computed-files": b"\netc/a host"}, "m/computed-files: line 2: 'etc/a': expected an absolute path"),
+        ({"triggers": b"{}"}, r"m/triggers: line 1, column 1: \$: expected an array, got an object"),
+        ({"tags.json": b'{"a": 1}'}, r"m/tags.json: line 1, column 7: \$.a: expected a string, got a number"),
     ],
 )
 def test_a_bad_manifest_names_file_and_place(texts: dict[str, bytes], sentence: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imaginator.model.errors import ConfigurationError
+from imaginator.model.problems import Problem
 from imaginator.model.settings import decode_settings
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "conf.json"
@@ -14,7 +15,7 @@ SAMPLE = Path(__file__).parents[2] / "etc" / "conf.json"
 
 def test_the_shipped_sample_is_good() -> None:
     """It decodes without a warning, the architecture expanded in its names."""
-    told: list[str] = []
+    told: list[Problem] = []
     settings = decode_settings(SAMPLE.read_bytes(), "conf.json", "amd64", told.append)
 
     assert ["bootstrap/Debian-12/amd64"] == list(settings.bootstrap_streams)
@@ -26,13 +27,13 @@ def test_the_shipped_sample_is_good() -> None:
     [
         (
             '"s": {"BootstrapCommand": ["x"], "PackagerType": "rpm"}',
-            r"\['s'\].PackagerType: unknown packager type 'rpm'",
+            r"\.s\.PackagerType: unknown packager type 'rpm'",
         ),
-        ('"s": {"BootstrapCommand": [], "PackagerType": "deb"}', r"\['s'\].BootstrapCommand: empty"),
+        ('"s": {"BootstrapCommand": [], "PackagerType": "deb"}', r"\.s\.BootstrapCommand: empty"),
         ('"../s": {"BootstrapCommand": ["x"], "PackagerType": "deb"}', r"stream name '../s'"),
         (
             '"s": {"BootstrapCommand": ["x"], "PackagerType": "deb", "FilterLines": ["("]}',
-            r"\['s'\].FilterLines: line 1: ",
+            r"\.s\.FilterLines\[0\]: '\(' is no",
         ),
     ],
 )
@@ -40,7 +41,7 @@ def test_a_bad_bootstrap_stream_is_named(stream: str, sentence: str) -> None:
     """The error names the file, the stream and the field."""
     data = f'{{"BootstrapStreams": {{{stream}}}, "PackagerTypes": {{"deb": {{}}}}}}'.encode()
 
-    with pytest.raises(ConfigurationError, match=rf"^c: \$\.BootstrapStreams.*{sentence}"):
+    with pytest.raises(ConfigurationError, match=rf"^c: line 1, column \d+: \$\.BootstrapStreams.*{sentence}"):
         decode_settings(data, "c", "amd64")
 
 

@@ -31,10 +31,16 @@ def test_two_patterns_for_one_name_are_an_error() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"{}", "s: neither Streams nor StreamPatterns"),
-        (b'{"Streams": {"a//b": {"ManifestUrl": "u"}}}', r"s: \$.Streams: stream name 'a//b'"),
-        (b'{"Streams": {"a": {}}}', r"s: \$.Streams.*missing required field ManifestUrl"),
-        (b'{"StreamPatterns": {"(": {"ManifestUrl": "u"}}}', r"s: \$.StreamPatterns: '\(' is no regular expression"),
+        (b"{}", r"s: line 1, column 1: \$: neither Streams nor StreamPatterns"),
+        (
+            b'{"Streams": {"a//b": {"ManifestUrl": "u"}}}',
+            r"s: line 1, column 14: \$.Streams\['a//b'\]: stream name 'a//b'",
+        ),
+        (b'{"Streams": {"a": {}}}', r"s: line 1, column 19: \$.Streams.a: missing required field ManifestUrl"),
+        (
+            b'{"StreamPatterns": {"(": {"ManifestUrl": "u"}}}',
+            r"s: line 1, column 21: \$.StreamPatterns\['\('\]: '\(' is no regular expression",
+        ),
     ],
 )
 def test_a_bad_file_is_told_of(data: bytes, sentence: str) -> None:

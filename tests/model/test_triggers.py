@@ -18,7 +18,7 @@ def test_triggers_of_one_service_are_joined() -> None:
     assert (joined, source[1]) == merge_triggers(source, added)
 
 
-def test_a_bad_expression_names_its_service() -> None:
-    """The error names file, service and line."""
-    with pytest.raises(ConfigurationError, match=r"^t: ssh: line 1: '\('"):
+def test_a_bad_expression_names_its_place() -> None:
+    """The error names file, place and field."""
+    with pytest.raises(ConfigurationError, match=r"^t: line 1, column 18: \$\[0\].MatchLines\[0\]: '\('"):
         decode_triggers(b'[{"MatchLines": ["("], "Service": "ssh"}]', "t")

@@ -1,0 +1,56 @@
+"""What is wrong with a file, or doubtful: one value each, that people read and programs can take apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+MOST = 100
+"""How many problems of one kind are told of; more are counted."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, or doubtful.
+
+    ``where`` names the file or URL; ``line`` and ``column`` count from 1, 0 where there are none; ``field`` is the
+    place in a JSON file (``$.Streams['base/web'].ManifestUrl``), empty for none; ``words`` say what was found and what
+    was expected.
+    """
+
+    where: str
+    words: str
+    line: int = 0
+    column: int = 0
+    field: str = ""
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return ": ".join(part for part in (self.where, self.position, self.field, self.words) if part)
+
+    @property
+    def position(self) -> str:
+        """``line 3, column 7``, as far as it is known."""
+        if not self.line:
+            return ""
+        return f"line {self.line}, column {self.column}" if self.column else f"line {self.line}"
+
+
+Warn = Callable[[Problem], None]
+"""Is told of what is doubtful; nothing fails because of it."""
+
+
+def untold(_problem: Problem) -> None:
+    """Where nobody wants to know."""
+
+
+def bounded(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """The first `MOST` of some problems, and one that counts the rest."""
+    left_out = 0
+    for number, problem in enumerate(problems):
+        if number < MOST:
+            yield problem
+        else:
+            left_out += 1
+            where = problem.where
+    if left_out:
+        yield Problem(where, f"and {left_out} more of the kind")
