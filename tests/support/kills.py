@@ -113,7 +113,7 @@ def processes() -> dict[int, Process]:
 
 def _process(pid: int) -> Iterator[Process]:
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
             before, _, after = file.read().rpartition(")")
     except OSError:
         return
