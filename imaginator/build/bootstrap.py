@@ -12,7 +12,8 @@ from imaginator.build.matching import Matching
 from imaginator.build.recipe import DEVICES, SYSTEM_MOUNTS, clean, list_and_test
 from imaginator.model.build import Stage
 from imaginator.model.image import Package
-from imaginator.model.settings import BootstrapStream, PackagerType
+from imaginator.model.packagers import PackagerType
+from imaginator.model.settings import BootstrapStream
 from imaginator.model.variables import expand
 
 

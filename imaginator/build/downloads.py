@@ -26,7 +26,8 @@ from typing import NamedTuple
 from imaginator.build.construction import Construction
 from imaginator.model.errors import BuildFailed
 from imaginator.model.image import Image
-from imaginator.model.settings import PackageCache, Settings
+from imaginator.model.packagers import PackageCache
+from imaginator.model.settings import Settings
 from imaginator.sandbox.sandbox import Bind
 from imaginator.store.packages import Packages
 

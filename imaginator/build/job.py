@@ -10,7 +10,8 @@ import msgspec
 from imaginator.model.build import BuildRequest
 from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.image import Image
-from imaginator.model.settings import BootstrapStream, PackagerType, Settings
+from imaginator.model.packagers import PackagerType
+from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream
 from imaginator.sandbox.limits import Limits
 

@@ -143,7 +143,7 @@ async def _clean_patterns(construction: Construction) -> list[str]:
     except BuildFailed as error:
         construction.monitor.note(f"no clean patterns: {error}")
         return []
-    return [line for line in os.fsdecode(output).splitlines() if line]
+    return [line for line in os.fsdecode(output).split("\n") if line]
 
 
 async def list_and_test(construction: Construction, network: bool) -> tuple[Package, ...]:
@@ -160,10 +160,7 @@ async def list_and_test(construction: Construction, network: bool) -> tuple[Pack
 async def _packages(construction: Construction) -> tuple[Package, ...]:
     answers = (construction.packager_answer(question) for question in ("show-size-multiplier", "list"))
     multiplier, lines = await together(*answers)
-    factor = multiplier.strip() or b"1"
-    if not factor.isdigit():
-        raise BuildFailed(f"package show-size-multiplier: {multiplier!r} is no number")
-    return packager.parse_list(lines, int(factor))
+    return packager.parse_list(lines, packager.parse_multiplier(multiplier))
 
 
 def _text(path: Path) -> str:

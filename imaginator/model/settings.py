@@ -11,42 +11,11 @@ from imaginator.model.filters import check_lines
 from imaginator.model.image import Owners
 from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
+from imaginator.model.packagers import PackagerType, check_packager
 from imaginator.model.places import Path
 from imaginator.model.problems import Warn, untold
 from imaginator.model.variables import expand
-
-
-class ListCommand(msgspec.Struct, frozen=True, rename="pascal"):
-    """How installed packages are listed; sizes times ``size_multiplier`` are bytes."""
-
-    arg_list: tuple[str, ...] = ()
-    size_multiplier: int = 1
-
-
-class PackageCache(msgspec.Struct, frozen=True, rename="pascal"):
-    """Where a packager keeps what it downloads: those files of an image's ``directory`` that end in ``suffix``.
-
-    They are kept for later builds, which find them in ``offer_in``, a directory within it (empty: in it itself). That
-    must be where the packager checks what it finds, since any build may have put it there.
-    """
-
-    directory: str
-    offer_in: str = ""
-    suffix: str = ""
-
-
-class PackagerType(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """How one family of packages is handled; an absent command does nothing and succeeds."""
-
-    clean_command: tuple[str, ...] = ()
-    clean_patterns: tuple[str, ...] = ()
-    install_command: tuple[str, ...] = ()
-    list_command: ListCommand = ListCommand()
-    package_cache: PackageCache | None = None
-    remove_command: tuple[str, ...] = ()
-    update_command: tuple[str, ...] = ()
-    upgrade_command: tuple[str, ...] = ()
-    verbatim: tuple[str, ...] = ()
+from imaginator.model.words import check_word
 
 
 class BootstrapStream(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -111,8 +80,7 @@ def _check(file: JsonFile, settings: Settings, variables: Mapping[str, str]) -> 
     for at, name in enumerate(settings.image_streams_to_auto_rebuild):
         file.check(("ImageStreamsToAutoRebuild", at), check_stream_name, expand(name, variables))
     for name, packager in settings.packager_types.items():
-        check_lines(file, ("PackagerTypes", name, "CleanPatterns"), packager.clean_patterns)
-        _check_package_cache(file, packager.package_cache, ("PackagerTypes", name, "PackageCache"))
+        check_packager(file, packager, ("PackagerTypes", name))
     check_lines(file, ("MtimesCopyFilterLines",), settings.mtimes_copy_filter_lines)
 
 
@@ -123,17 +91,6 @@ def _check_bootstrap(file: JsonFile, stream: BootstrapStream, place: Path, known
         defined = ", ".join(sorted(known)) or "none"
         words = f"unknown packager type {stream.packager_type!r}, defined: {defined}"
         file.wrong((*place, "PackagerType"), words)
+    for at, word in enumerate(stream.bootstrap_command):
+        file.check((*place, "BootstrapCommand", at), check_word, word)
     check_lines(file, (*place, "FilterLines"), stream.filter_lines)
-
-
-def _check_package_cache(file: JsonFile, cache: PackageCache | None, place: Path) -> None:
-    if cache is None:
-        return
-    if not cache.directory.startswith("/") or not all(map(_is_name, cache.directory[1:].split("/"))):
-        file.wrong((*place, "Directory"), f"{cache.directory!r}, expected an absolute path below /")
-    if cache.offer_in and ("/" in cache.offer_in or not _is_name(cache.offer_in)):
-        file.wrong((*place, "OfferIn"), f"{cache.offer_in!r}, expected the name of one directory")
-
-
-def _is_name(name: str) -> bool:
-    return name not in ("", ".", "..")

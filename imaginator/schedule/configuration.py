@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from imaginator.build.environment import shown_secrets
 from imaginator.build.fetch import Fetcher
+from imaginator.build.verbatim import check_verbatim
 from imaginator.model.problems import Problem
 from imaginator.model.redaction import SHORTEST_SECRET, Redactor
 from imaginator.model.settings import BootstrapStream, Settings, decode_settings
 from imaginator.model.streams import Stream, Streams, decode_streams
 from imaginator.model.variables import expand, parse_variables_file
+from imaginator.sandbox.process import Reactor
 from imaginator.schedule.document import Document
 from imaginator.store.workers import Workers
 
@@ -31,7 +32,7 @@ _log = Logger()
 class ConfigurationParts(NamedTuple):
     """What a configuration is made from; ``variables`` is the file of secret variables, None for none."""
 
-    reactor: IReactorTime
+    reactor: Reactor
     fetcher: Fetcher
     workers: Workers
     state_dir: Path
@@ -51,7 +52,8 @@ class Configuration:
         self.arch = parts.arch
         folder = parts.state_dir / "configuration"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._settings = Document(parts.fetcher, parts.workers, folder / "settings.json", self._decode_settings)
+        settings = folder / "settings.json"
+        self._settings = Document(parts.fetcher, parts.workers, settings, self._decode_settings, self._check_settings)
         self._streams = Document(parts.fetcher, parts.workers, folder / "streams.json", self._decode_streams)
         self._variables = Document(parts.fetcher, parts.workers, None, self._decode_variables)
 
@@ -153,6 +155,9 @@ class Configuration:
 
     def _decode_settings(self, data: bytes) -> Settings:
         return decode_settings(data, self._parts.url, self.arch, _warn)
+
+    async def _check_settings(self, settings: Settings) -> None:
+        await check_verbatim(self._parts.reactor, settings, self._parts.url)
 
     def _decode_streams(self, data: bytes) -> Streams:
         return decode_streams(data, self._shown_streams_url(), self.arch, _warn)

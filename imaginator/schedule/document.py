@@ -5,7 +5,7 @@ A broken new version never replaces a good one; its error is shown until it is m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,6 +17,9 @@ T = TypeVar("T")
 Decode = Callable[[bytes], T]
 """Raises `ConfigurationError` for data that makes no sense; runs in a worker thread."""
 
+Check = Callable[[T], Awaitable[None]]
+"""Raises `ConfigurationError` for a value that only another program can tell to be wrong."""
+
 
 class Document(Generic[T]):
     """A file's last good value; ``problem`` is what is wrong with its latest version, ``malformed`` if it is there.
@@ -24,11 +27,14 @@ class Document(Generic[T]):
     Good versions are copied to ``copy``, which stands in at start while there is none to be had; None: never.
     """
 
-    def __init__(self, fetcher: Fetcher, workers: Workers, copy: Path | None, decode: Decode[T]) -> None:
+    def __init__(
+        self, fetcher: Fetcher, workers: Workers, copy: Path | None, decode: Decode[T], check: Check[T] | None = None
+    ) -> None:
         self._fetcher = fetcher
         self._workers = workers
         self._copy = copy
         self._decode = decode
+        self._check = check
         self._known = NOTHING_KNOWN
         self._url = ""
         self.value: T | None = None
@@ -53,10 +59,13 @@ class Document(Generic[T]):
 
     async def _take(self, data: bytes) -> bool:
         try:
-            self.value = await self._workers.run(self._decode, data)
+            value = await self._workers.run(self._decode, data)
+            if self._check is not None:
+                await self._check(value)
         except ConfigurationError as problem:
             self.problem, self.malformed = problem, True
             return await self._recall()
+        self.value = value
         self.problem, self.malformed = None, False
         await self._workers.run(self._remember, data)
         return True

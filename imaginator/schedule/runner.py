@@ -24,7 +24,8 @@ from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, TimedOut
 from imaginator.model.image import Image
 from imaginator.model.limits import StreamLimits
-from imaginator.model.settings import BootstrapStream, PackagerType
+from imaginator.model.packagers import PackagerType
+from imaginator.model.settings import BootstrapStream
 from imaginator.model.streams import Stream
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor

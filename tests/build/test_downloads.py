@@ -11,7 +11,8 @@ from imaginator.build.construction import Construction
 from imaginator.build.downloads import Downloads, downloads_of, offered
 from imaginator.build.monitor import Monitor
 from imaginator.model.build import Stage
-from imaginator.model.settings import PackageCache, PackagerType, Settings
+from imaginator.model.packagers import PackageCache, PackagerType
+from imaginator.model.settings import Settings
 from imaginator.model.tree import Inode, Kind
 from imaginator.sandbox.sandbox import Workspace
 from imaginator.store.packages import Packages

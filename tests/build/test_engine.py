@@ -21,7 +21,8 @@ from imaginator.model.errors import BuildFailed, SourceImageNeeded
 from imaginator.model.image import Image, Package
 from imaginator.model.manifest import RUN_DIRECTORIES
 from imaginator.model.names import stream_of
-from imaginator.model.settings import BootstrapStream, ListCommand, PackageCache, PackagerType, Settings
+from imaginator.model.packagers import ListCommand, PackageCache, PackagerType
+from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream
 from imaginator.model.tree import Entry, Inode, walk
 from imaginator.sandbox.limits import Limits

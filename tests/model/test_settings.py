@@ -65,3 +65,46 @@ def test_a_bad_package_cache_is_named(cache: str, sentence: str) -> None:
 
     assert "PackageCache" in str(caught.value)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (r'"CleanCommand": ["a", "\u0000"]', ".PackagerTypes.deb.CleanCommand[1]: holds a NUL character"),
+        (r'"InstallCommand": ["a\u0000b"]', ".PackagerTypes.deb.InstallCommand[0]: holds a NUL character"),
+        (r'"ListCommand": {"ArgList": ["\u0000"]}', ".PackagerTypes.deb.ListCommand.ArgList[0]: holds a NUL character"),
+        (r'"RemoveCommand": ["\u0000"]', ".PackagerTypes.deb.RemoveCommand[0]: holds a NUL character"),
+        (r'"UpdateCommand": ["\u0000"]', ".PackagerTypes.deb.UpdateCommand[0]: holds a NUL character"),
+        (r'"UpgradeCommand": ["\u0000"]', ".PackagerTypes.deb.UpgradeCommand[0]: holds a NUL character"),
+        (r'"Verbatim": [":", "\u0000"]', ".PackagerTypes.deb.Verbatim[1]: holds a NUL character"),
+        (r'"CleanPatterns": ["/a", "\u0000"]', ".PackagerTypes.deb.CleanPatterns[1]: holds a NUL character"),
+        (r'"CleanPatterns": ["/a\n/b"]', ".PackagerTypes.deb.CleanPatterns[0]: a line break"),
+        (r'"CleanCommand": ["\ud800"]', ".PackagerTypes.deb.CleanCommand[0]: holds half a surrogate pair"),
+        (
+            f'"CleanCommand": ["{"é" * 65536}"]',
+            ".PackagerTypes.deb.CleanCommand[0]: 131072 bytes, expected at most",
+        ),
+        (
+            f'"Verbatim": {["#" * 65536] * 2}'.replace("'", '"'),
+            ".PackagerTypes.deb.Verbatim: 131073 bytes, expected",
+        ),
+        ('"ListCommand": {"SizeMultiplier": -1}', ".PackagerTypes.deb.ListCommand.SizeMultiplier: negative"),
+    ],
+)
+def test_a_word_that_no_program_can_be_given_is_named(settings: str, sentence: str) -> None:
+    """The error names the packager type, the field, and which word of it."""
+    data = f'{{"PackagerTypes": {{"deb": {{{settings}}}}}}}'.encode()
+
+    with pytest.raises(ConfigurationError) as caught:
+        decode_settings(data, "c", "amd64")
+
+    assert f"${sentence}" in str(caught.value)
+
+
+def test_a_word_of_a_bootstrap_command_is_named() -> None:
+    """A bootstrap command is looked at as closely."""
+    data = rb'{"BootstrapStreams": {"s": {"BootstrapCommand": ["a", "\u0000"], "PackagerType": "deb"}},'
+    data += b' "PackagerTypes": {"deb": {}}}'
+
+    with pytest.raises(ConfigurationError, match=r"\$.BootstrapStreams\.s\.BootstrapCommand\[1\]: holds a NUL"):
+        decode_settings(data, "c", "amd64")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.logger import capturedLogs
 
 from imaginator.model.errors import ConfigurationError
 from tests.support.building import Files, make_configuration
@@ -152,3 +153,34 @@ async def test_a_changed_secret_is_redacted_at_once(tmp_path: Path) -> None:
         await configuration.look()
 
         assert "a $TOKEN b" == configuration.redact("a another-secret b")
+
+
+@pytest_twisted.ensureDeferred
+async def test_verbatim_lines_that_are_no_shell_end_the_start(tmp_path: Path) -> None:
+    """At start they are an error with its place; later the good version stays in force."""
+    async with running_store(tmp_path / "state") as parts:
+        files = Files(tmp_path)
+        configuration = make_configuration(parts, files)
+        await configuration.load()
+        files.write_main({"boot": "deb"}, {"deb": {"Verbatim": ["if true; then"]}})
+        await configuration.look()
+
+        assert ((), 1) == (configuration.settings.packager_types["deb"].verbatim, len(configuration.errors))
+        with pytest.raises(ConfigurationError, match=r"PackagerTypes\.deb.Verbatim: line 2: syntax error"):
+            await make_configuration(parts, files).load()
+
+
+@pytest_twisted.ensureDeferred
+async def test_arguments_that_a_shell_would_have_seen_are_warned_of(tmp_path: Path) -> None:
+    """The log names the file and the place, each time the file is taken over."""
+    async with running_store(tmp_path / "state") as parts:
+        files = Files(tmp_path)
+        files.write_main({}, {"deb": {"CleanCommand": ["rm", "/var/cache/*"], "UpdateCommand": ["apt-get", "update"]}})
+        with capturedLogs() as logs:
+            await make_configuration(parts, files).load()
+
+    told = [event["problem"] for event in logs if "problem" in event]
+    place = f"{files.main}: line 1, column 75: $.PackagerTypes.deb.CleanCommand[1]"
+    assert [
+        f"{place}: '/var/cache/*' reaches the program as it stands; the original let the shell interpret it"
+    ] == told
