@@ -16,10 +16,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from imaginator.model.architectures import architecture
 from imaginator.rpc.certificates import make_authority, make_certificate
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386"}
-ARCH = ARCHITECTURES.get(platform.machine(), platform.machine())
+ARCH = architecture(platform.machine())
 BASE_STREAM = f"bootstrap/Debian-12/{ARCH}"
 
 SAMPLE = Path(__file__).parents[1] / "etc" / "conf.json"

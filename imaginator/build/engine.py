@@ -16,13 +16,14 @@ from imaginator.build.construction import Construction
 from imaginator.build.downloads import downloads_of
 from imaginator.build.environment import PATH, build_environment, job_variables, shown_secrets
 from imaginator.build.job import Job, SourceResolver, SourceWish
+from imaginator.build.manifests import load_manifest
 from imaginator.build.matching import Matching
 from imaginator.build.metadata import Ingredients
 from imaginator.build.monitor import Monitor
 from imaginator.build.pack import Packed, Packing, pack
 from imaginator.build.proof import Prover
 from imaginator.build.recipe import Recipe
-from imaginator.build.sources import Checkout, SourceLocation, Sources, load_manifest
+from imaginator.build.sources import Checkout, SourceLocation, Sources
 from imaginator.model.build import Stage
 from imaginator.model.errors import BuildFailed
 from imaginator.model.filters import Filter

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from imaginator.build.git import Mirror, Remote, check_url, write_helpers
 from imaginator.model.errors import ConfigurationError
-from imaginator.model.manifest import TEXT_FILES, Manifest, decode_manifest
 from imaginator.model.redaction import Redactor
 from imaginator.sandbox.process import Reactor
-
-LARGEST_TEXT = 4 << 20
-"""Bytes of one text file of a manifest."""
-
-PARTS = (
-    "files", "files.append", "pre-install-scripts", "post-install-files", "post-install-files.append", "scripts",
-    "post-scripts-files", "post-cleanup-scripts", "tests",
-)  # fmt: skip
-"""The directories of a manifest, whose content goes into the image or runs in it."""
 
 _PLAIN = "dir://"
 
@@ -101,49 +90,3 @@ def _plain(location: SourceLocation, directory: str) -> Checkout:
     if not found.is_dir():
         raise ConfigurationError(location.shown, f"{directory!r} is not a directory")
     return Checkout(found, "", "", location.shown)
-
-
-def load_manifest(directory: Path, where: str) -> Manifest:
-    """Read and check all texts of the manifest in ``directory``, called ``where`` in errors; for worker threads.
-
-    Raises `ConfigurationError` for the first thing that is wrong.
-    """
-    _check_directories(directory, where)
-    texts = {}
-    for name in TEXT_FILES:
-        data = _text_of(directory / name, directory, f"{where}/{name}")
-        if data is not None:
-            texts[name] = data
-    return decode_manifest(texts, where)
-
-
-def _check_directories(directory: Path, where: str) -> None:
-    """Raise `ConfigurationError` where a part of the manifest, or a script, is a link to something outside it."""
-    for name in PARTS:
-        part = directory / name
-        entries = sorted(part.iterdir()) if name.endswith("scripts") and part.is_dir() else []
-        for path in (part, *entries):
-            if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
-                shown = f"{where}/{path.relative_to(directory)}"
-                raise ConfigurationError(shown, "a symbolic link that leaves the manifest")
-
-
-def _text_of(path: Path, directory: Path, where: str) -> bytes | None:
-    """A file's content, None where there is none; links are followed within the manifest only."""
-    try:
-        real = path.resolve(strict=True)
-        found = real.stat()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise ConfigurationError(where, "a symbolic link to nothing") from None
-        return None
-    except (OSError, RuntimeError) as error:
-        raise ConfigurationError(where, f"cannot be read: {error}") from None
-    if not real.is_relative_to(directory.resolve()):
-        raise ConfigurationError(where, "a symbolic link that leaves the manifest")
-    if not stat.S_ISREG(found.st_mode):
-        raise ConfigurationError(where, "not a regular file")
-    if found.st_size > LARGEST_TEXT:
-        raise ConfigurationError(where, f"{found.st_size} bytes: at most {LARGEST_TEXT} are allowed")
-    with real.open("rb") as file:
-        return file.read(LARGEST_TEXT)

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
+from imaginator.cli.checking import check_config, check_manifest
 from imaginator.cli.fetching import save, unpack
 from imaginator.cli.following import Follower, Record
-from imaginator.cli.output import Progress, note, show_json, show_result, show_table, show_text
+from imaginator.cli.output import Progress, json_option, note, show_json, show_result, show_table, show_text
 from imaginator.model.build import State
 from imaginator.model.durations import format_duration, format_size, parse_duration
 from imaginator.rpc.client import Client, Credentials
@@ -31,9 +32,6 @@ def connect(context: click.Context) -> Client:
     options = context.find_root().params
     files = Credentials(options["cert_file"], options["key_file"], options["ca_file"])
     return Client(options["imaginator_hostname"], options["imaginator_port"], files)
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def _variables(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -262,4 +260,4 @@ def _parsed(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-COMMANDS = (build_image, list_builds, cancel_build, list_images, show_image, get_image)
+COMMANDS = (build_image, list_builds, cancel_build, list_images, show_image, get_image, check_manifest, check_config)

@@ -14,6 +14,9 @@ _UNSAFE = {code: None for code in (*range(32), *range(127, 160)) if chr(code) no
 """Control characters, which could make a terminal do what a build's log says; cleared away."""
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
 def show_result(text: str) -> None:
     """A line of the result."""
     click.echo(text)

@@ -58,12 +58,7 @@ class ConfigurationError(ImaginatorError):
 
     def details(self) -> dict[str, object]:
         """Every problem with its place."""
-        return {
-            "Problems": [
-                {"Where": one.where, "Line": one.line, "Column": one.column, "Field": one.field, "Problem": one.words}
-                for one in self.problems
-            ]
-        }
+        return {"Problems": [problem.plain() for problem in self.problems]}
 
 
 class InvalidRequest(ImaginatorError):

@@ -27,6 +27,12 @@ class Problem(NamedTuple):
         """One sentence."""
         return ": ".join(part for part in (self.where, self.position, self.field, self.words) if part)
 
+    def plain(self) -> dict[str, object]:
+        """The parts for programs, named as in RPC."""
+        return {
+            "Where": self.where, "Line": self.line, "Column": self.column, "Field": self.field, "Problem": self.words
+        }  # fmt: skip
+
     @property
     def position(self) -> str:
         """``line 3, column 7``, as far as it is known."""

@@ -16,6 +16,7 @@ from imaginator.build.engine import Engine, EngineParts
 from imaginator.build.environment import PATH
 from imaginator.build.fetch import Fetcher
 from imaginator.build.sources import Sources
+from imaginator.model.architectures import architecture
 from imaginator.model.errors import ConfigurationError
 from imaginator.model.identity import Trusted
 from imaginator.rpc.jsonrpc import JsonRpc
@@ -48,9 +49,6 @@ from imaginator.store.sieve import SieveMemory
 from imaginator.store.workers import Workers
 from imaginator.web.app import Web, WebParts
 from imaginator.web.site import BoundedSite
-
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386", "armv7l": "arm"}
-"""Names of machines as ``$ARCH`` has them (Go's)."""
 
 WORKERS = 4
 CLEAN_UP = 600.0
@@ -101,7 +99,7 @@ class Assembly:
     def _make_schedule(self) -> None:
         fetcher = Fetcher(self.reactor)
         url, variables = self.options["configuration-url"], self.options["variables-file"]
-        arch = ARCHITECTURES.get(platform.machine(), platform.machine())
+        arch = architecture(platform.machine())
         self.configuration = Configuration(
             ConfigurationParts(self.reactor, fetcher, self.workers, self.state, url, variables, arch)
         )

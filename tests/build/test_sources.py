@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from imaginator.build.sources import SourceLocation, Sources, load_manifest
+from imaginator.build.sources import SourceLocation, Sources
 from imaginator.model.errors import BuildFailed, ConfigurationError
 from imaginator.model.redaction import Redactor
 
@@ -211,64 +211,3 @@ async def test_bad_plain_directory(sources: Sources, tmp_path: Path, directory: 
 
     with pytest.raises(ConfigurationError, match=problem):
         await sources.fetch(SourceLocation(url, url, directory, branch), tmp_path / "x", PLAIN)
-
-
-def test_manifest_texts_are_read(tmp_path: Path) -> None:
-    """All text files become one value."""
-    (tmp_path / "manifest").write_text('{"SourceImage": "base"}')
-    (tmp_path / "package-list").write_text("# tools\nping\n")
-    (tmp_path / "filter").symlink_to("package-list")
-
-    manifest = load_manifest(tmp_path, "here")
-
-    assert ("base", ("ping",), ("ping",)) == (manifest.file.source_image, manifest.packages, manifest.filter)
-
-
-def test_missing_manifest_is_an_error(tmp_path: Path) -> None:
-    """A directory without a manifest is told by its name."""
-    with pytest.raises(ConfigurationError, match=r"^here: .*manifest"):
-        load_manifest(tmp_path, "here")
-
-
-@pytest.mark.parametrize(
-    ("target", "problem"),
-    [("/etc/passwd", "leaves the manifest"), ("nowhere", "link to nothing"), (".", "not a regular file")],
-)
-def test_links_stay_inside_the_manifest(tmp_path: Path, target: str, problem: str) -> None:
-    """A manifest cannot make the daemon read files of the host."""
-    (tmp_path / "manifest").symlink_to(target)
-
-    with pytest.raises(ConfigurationError, match=rf"^here/manifest: .*{problem}"):
-        load_manifest(tmp_path, "here")
-
-
-def test_huge_text_is_refused(tmp_path: Path) -> None:
-    """A text file beyond the limit is not read."""
-    with (tmp_path / "manifest").open("wb") as file:
-        file.truncate(5 << 20)
-
-    with pytest.raises(ConfigurationError, match="at most"):
-        load_manifest(tmp_path, "here")
-
-
-@pytest.mark.parametrize("name", ["files", "files.append", "tests", "scripts/10_stolen"])
-def test_parts_that_lead_out_of_the_manifest(tmp_path: Path, name: str) -> None:
-    """A link to a directory or a script of the host brings nothing of it into an image."""
-    (tmp_path / "host").mkdir()
-    manifest = tmp_path / "manifest"
-    (manifest / name).parent.mkdir(parents=True)
-    (manifest / "manifest").write_text('{"SourceImage": "s"}')
-    (manifest / name).symlink_to(tmp_path / "host")
-
-    with pytest.raises(ConfigurationError, match=f"M/{name}: a symbolic link that leaves the manifest"):
-        load_manifest(manifest, "M")
-
-
-def test_a_script_may_be_a_link_within_the_manifest(tmp_path: Path) -> None:
-    """Scripts can be shared between the directories of a manifest."""
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "common").write_text("#!/bin/sh\n")
-    (tmp_path / "manifest").write_text('{"SourceImage": "s"}')
-    (tmp_path / "scripts/10_common").symlink_to("../common")
-
-    assert "s" == load_manifest(tmp_path, "M").file.source_image
