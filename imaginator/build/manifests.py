@@ -35,7 +35,7 @@ def load_manifest(directory: Path, where: str, warn: Warn = untold) -> Manifest:
 
     Raises `ConfigurationError` with everything that is wrong.
     """
-    problems = list(bounded(_check_directories(directory, where, warn)))
+    problems = [problem.readable() for problem in bounded(_check_directories(directory, where, warn))]
     texts = {}
     for name in TEXT_FILES:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +23,9 @@ from imaginator.model.problems import MOST, Problem, Warn, bounded, untold
 
 LARGEST_FILE = 16 << 20
 """Bytes of one configuration or manifest file."""
+
+ENOUGH = 10_000
+"""Problems after which a file need not be looked at any further."""
 
 T = TypeVar("T")
 
@@ -48,7 +52,7 @@ class JsonFile:
 
         What is wrong is told of by `finish`.
         """
-        fitting = Fitting(self.wrong, lambda path, words: self._doubtful.append(_Finding(path, words, of_key=True)))
+        fitting = Fitting(self.wrong, partial(self._doubt, of_key=True))
         fitted = fitting.fit(self.value, inspect.type_info(kind))
         return None if fitted is WRONG else fitted
 
@@ -58,12 +62,21 @@ class JsonFile:
         return list(table) if isinstance(table, dict) else []
 
     def wrong(self, path: Path, words: str, *, of_key: bool = False) -> None:
-        """Something is wrong with the value at ``path``, or with its key."""
+        """Something is wrong with the value at ``path``, or with its key.
+
+        Raises as `finish` does where it is so much that no more need be looked for.
+        """
         self._wrong.append(_Finding(path, words, of_key))
+        if len(self._wrong) == ENOUGH:
+            self.finish()
 
     def doubtful(self, path: Path, words: str) -> None:
         """Something is to be warned about."""
-        self._doubtful.append(_Finding(path, words))
+        self._doubt(path, words, of_key=False)
+
+    def _doubt(self, path: Path, words: str, *, of_key: bool) -> None:
+        if len(self._doubtful) < ENOUGH:
+            self._doubtful.append(_Finding(path, words, of_key))
 
     def check(self, path: Path, test: Callable[..., object], *arguments: object, of_key: bool = False) -> None:
         """Call ``test``; what it raises is wrong with the value at ``path``, or with its key."""
@@ -93,7 +106,7 @@ class JsonFile:
             for offset, finding in found
         ]
         rest = [Problem(self.where, finding.words) for finding in findings[MOST:]]
-        return list(bounded([*located, *rest]))
+        return [problem.readable() for problem in bounded([*located, *rest])]
 
     def _parse(self) -> tuple[Any, int]:
         try:
@@ -152,7 +165,7 @@ def _blank_comment(line: str) -> str:
 def decode_text(data: bytes, where: str) -> str:
     """The UTF-8 text of a file called ``where``; raises `ConfigurationError` with the line that is not."""
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # some editors of Windows begin so
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(where, f"not UTF-8 at byte {error.start} of the file", line) from None

@@ -15,12 +15,15 @@ from imaginator.model.places import Path
 
 INVERT = "!"
 LONGEST_LINE = 4096
+MOST_LINES = 10_000
+"""Of one filter: each line is tried on each path."""
 
 
 class Filter:
     """The compiled filter of ``lines``; raises `ConfigurationError` naming ``where`` and the line that is none."""
 
     def __init__(self, lines: Sequence[str], where: str = "filter") -> None:
+        check_count(lines, where)
         self.lines = tuple(lines)
         self._invert = INVERT in lines
         self._patterns = [
@@ -35,9 +38,16 @@ class Filter:
         return any(pattern.match(text) for pattern in self._patterns) != self._invert
 
 
+def check_count(lines: Sequence[str], where: str) -> None:
+    """Raise `ConfigurationError` naming ``where`` for more lines than a filter may have."""
+    if len(lines) > MOST_LINES:
+        raise ConfigurationError(where, f"{len(lines)} lines, expected at most {MOST_LINES}")
+
+
 def check_lines(file: JsonFile, path: Path, lines: Sequence[str]) -> None:
     """Tell a file of each of its ``lines`` at ``path`` that is no regular expression."""
-    for at, line in enumerate(lines):
+    file.check(path, check_count, lines, "")
+    for at, line in enumerate(lines[:MOST_LINES]):
         if line != INVERT:
             file.check((*path, at), compile_line, line, "")
 

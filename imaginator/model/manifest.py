@@ -13,7 +13,7 @@ import msgspec
 
 from imaginator.model.codec import JsonFile, decode_json, decode_text
 from imaginator.model.errors import ConfigurationError
-from imaginator.model.filters import check_lines, compile_line
+from imaginator.model.filters import check_count, check_lines, compile_line
 from imaginator.model.image import Owners, Trigger
 from imaginator.model.names import check_stream_name
 from imaginator.model.problems import Problem, Warn, bounded, untold
@@ -161,7 +161,7 @@ class _Reader:
 
     def finish(self) -> None:
         if self._problems:
-            raise ConfigurationError.of(list(bounded(self._problems)))
+            raise ConfigurationError.of([problem.readable() for problem in bounded(self._problems)])
 
 
 def _forms(name: str) -> tuple[str, str]:
@@ -187,7 +187,7 @@ def _packages(data: bytes, where: str, warn: Warn) -> tuple[str, ...]:
     _raise(problems)
     for number, line in lines:
         for words in _doubts_of_package(line):
-            warn(Problem(where, f"{line!r} {words}", number))
+            warn(Problem(where, f"{line!r} {words}", number).readable())
     return tuple(line for _, line in lines)
 
 
@@ -200,6 +200,7 @@ def _doubts_of_package(line: str) -> Iterator[str]:
 
 def _filter(data: bytes, where: str, _warn: Warn) -> tuple[str, ...]:
     lines = list(_numbered(data, where))
+    check_count([line for _, line in lines], where)
     problems: list[Problem] = []
     for number, line in lines:
         try:
@@ -243,4 +244,4 @@ def _fault_of_path(path: str) -> str:
 
 def _raise(problems: Sequence[Problem]) -> None:
     if problems:
-        raise ConfigurationError.of(list(bounded(problems)))
+        raise ConfigurationError.of([problem.readable() for problem in bounded(problems)])

@@ -63,10 +63,13 @@ def _descend(text: str, place: Place, wanted: _Tree, path: Path, found: dict[Pat
     if not wanted:
         return
     folded = {step.lower(): step for step in wanted if isinstance(step, str)}
+    last = max((step for step in wanted if isinstance(step, int)), default=-1)
     for key, child in _children(text, place.value):
         step = key if key in wanted else folded.get(key.lower()) if isinstance(key, str) else None
         if step is not None and (step == key or (*path, step) not in found):
             _descend(text, child, wanted[step], (*path, step), found)
+        if key == last:
+            break
 
 
 def _children(text: str, at: int) -> Iterator[tuple[str | int, Place]]:

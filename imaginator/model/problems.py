@@ -8,6 +8,9 @@ from typing import NamedTuple
 MOST = 100
 """How many problems of one kind are told of; more are counted."""
 
+LONGEST = 600
+"""Characters of a problem's words; longer ones lose their middle."""
+
 
 class Problem(NamedTuple):
     """One thing that is wrong, or doubtful.
@@ -27,6 +30,10 @@ class Problem(NamedTuple):
         """One sentence."""
         return ": ".join(part for part in (self.where, self.position, self.field, self.words) if part)
 
+    def readable(self) -> Problem:
+        """The same, where words and field hold what somebody wrote: not too long, and of one line."""
+        return self._replace(words=_readable(self.words, LONGEST), field=_readable(self.field, LONGEST // 2))
+
     def plain(self) -> dict[str, object]:
         """The parts for programs, named as in RPC."""
         return {
@@ -41,6 +48,12 @@ class Problem(NamedTuple):
         return f"line {self.line}, column {self.column}" if self.column else f"line {self.line}"
 
 
+def _readable(text: str, longest: int) -> str:
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}…{text[-longest // 2 :]}"
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 Warn = Callable[[Problem], None]
 """Is told of what is doubtful; nothing fails because of it."""
 
@@ -50,7 +63,7 @@ def untold(_problem: Problem) -> None:
 
 
 def bounded(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """The first `MOST` of some problems, and one that counts the rest."""
+    """The first `MOST` of some problems, and one that counts the rest as far as they were looked for."""
     left_out = 0
     for number, problem in enumerate(problems):
         if number < MOST:
@@ -59,4 +72,4 @@ def bounded(problems: Iterable[Problem]) -> Iterator[Problem]:
             left_out += 1
             where = problem.where
     if left_out:
-        yield Problem(where, f"and {left_out} more of the kind")
+        yield Problem(where, f"and at least {left_out} more")

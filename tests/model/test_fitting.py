@@ -96,7 +96,7 @@ def test_many_problems_are_counted() -> None:
     found = problems_of(b"[%s]" % b",".join([b"1"] * (MOST + 23)), tuple[str, ...])
 
     assert MOST + 1 == len(found)
-    assert "and 23 more of the kind" == found[-1]
+    assert "and at least 23 more" == found[-1]
 
 
 def test_the_sentence_of_many_problems() -> None:
@@ -111,3 +111,11 @@ def test_a_key_that_is_there_twice() -> None:
 
     assert {"a": "2", "b": "3"} == decode_json(b'{"a": "1",\n "a": "2", "b": "3"}', dict[str, str], "f", told.append)
     assert ["f: line 2, column 2: $.a: is there more than once: the last one counts"] == list(map(str, told))
+
+
+def test_a_problem_is_one_short_line() -> None:
+    """Whatever it quotes: line breaks, escape sequences, a megabyte."""
+    (problem,) = problems_of(b'{"Table":{"' + b"x" * 1_000_000 + rb'\n\u001b[2J": 1}}')
+
+    assert problem.isprintable()
+    assert len(problem) < 1000
