@@ -5,7 +5,6 @@ The command runs in the bootstrap profile. Each is proved by a program of the ne
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,20 +22,11 @@ from imaginator.sandbox.process import Tail, finish
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 from tests.support.base_tree import ATTEMPTS
 from tests.support.real_reactor import reactor
+from tests.support.rpm_repository import HEAD, definition, make_index, make_packages, package
 
 SECONDS = 900.0
 NEXT = "trixie"
-_SPEC = """
-%global debug_package %{nil}
-%global __os_install_post %{nil}
-Name: greeter
-Version: 1.0
-Release: 1
-Summary: Says hello
-License: none
-AutoReqProv: no
-%description
-Says hello.
+_GREETER = """
 %install
 mkdir -p %{buildroot}/bin %{buildroot}/srv/greeter %{buildroot}/proc %{buildroot}/sys %{buildroot}/dev
 cp "$(command -v busybox)" %{buildroot}/bin/busybox
@@ -85,23 +75,15 @@ def debian() -> list[Bootstrap]:
 
 def dnf(folder: Path) -> Bootstrap:
     """dnf on a repository of one package, made here: no network is needed."""
-    made = _repository(folder)
+    made = folder / "repository"
+    made.mkdir(parents=True)
+    make_packages(folder, f"{HEAD}{package('greeter')}{_GREETER}", made)
+    make_index(made)
     configuration = folder / "dnf.conf"
-    configuration.write_text(f"[main]\ngpgcheck=0\n[own]\nname=own\nbaseurl=file://{made}\n")
+    configuration.write_text(f"[main]\n{definition(made.as_uri())}")
     options = ["--installroot=$dir", "--releasever=1", f"--config={configuration}", "--setopt=reposdir=/nowhere"]
     command = ["dnf", "-y", "-q", *options, f"--setopt=cachedir={folder / 'cache'}", "install", "greeter"]
     return Bootstrap("dnf --installroot", command, ["cat", "/srv/greeter/words", "/srv/greeter/state"])
-
-
-def _repository(folder: Path) -> Path:
-    made = folder / "repository"
-    made.mkdir(parents=True)
-    spec = folder / "greeter.spec"
-    spec.write_text(_SPEC)
-    defines = ["--define", f"_topdir {folder / 'rpmbuild'}", "--define", f"_rpmdir {made}"]
-    subprocess.run(["rpmbuild", "-bb", *defines, str(spec)], check=True, capture_output=True)
-    subprocess.run(["createrepo_c", "--quiet", str(made)], check=True, capture_output=True)
-    return made
 
 
 async def bootstrap(wanted: Bootstrap, directory: Path) -> str:

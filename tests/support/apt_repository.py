@@ -1,19 +1,13 @@
-"""A small repository of Debian packages on the loopback address, which counts what is fetched from it."""
+"""A small repository of Debian packages."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-from imaginator.sandbox.firewall import HOST_IPV4
+from tests.support.served_folder import ServedFolder
 
 CONTROL = """Package: {name}
 Version: 1.0
@@ -23,32 +17,21 @@ Description: for tests
 """
 
 
-class Repository:
-    """Packages in ``folder``; ``fetched`` lists the names of those that were sent, in that order."""
+class Repository(ServedFolder):
+    """Debian packages in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.fetched: list[str] = []
-        self.port = 0
-        folder.mkdir()
+        super().__init__(folder, ".deb")
 
     @property
     def source(self) -> str:
-        """The line of sources.list(5) for builds, which see the repository where `flags` open it."""
-        return self._source(HOST_IPV4)
+        """The line of sources.list(5) for builds."""
+        return f"deb [trusted=yes] {self.url} ./\n"
 
     @property
     def local_source(self) -> str:
         """The same for a program of this host."""
-        return self._source("127.0.0.1")
-
-    def _source(self, address: str) -> str:
-        return f"deb [trusted=yes] http://{address}:{self.port}/ ./\n"
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """The daemon's, for builds that fetch from here."""
-        return ("--build-destinations", f"any,host:{self.port}")
+        return f"deb [trusted=yes] {self.local_url} ./\n"
 
     def add(self, name: str, files: dict[str, str], postinst: str = "") -> Path:
         """Put a package of these files (path → text) into the repository; its file."""
@@ -65,33 +48,6 @@ class Repository:
         with (self.folder / "Packages").open("a") as index:
             index.write(f"{control}Filename: ./{package.name}\nSize: {len(data)}\nSHA256: {digest}\n\n")
         return target
-
-    @contextmanager
-    def serve(self) -> Iterator[None]:
-        """Answer requests, on a free port."""
-        with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self)) as server:
-            self.port = server.server_port
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            try:
-                yield
-            finally:
-                server.shutdown()
-                thread.join()
-
-
-class _Handler(SimpleHTTPRequestHandler):
-    def __init__(self, repository: Repository, *arguments: Any) -> None:
-        self._repository = repository
-        super().__init__(*arguments, directory=str(repository.folder))
-
-    def log_request(self, code: object = "", size: object = "") -> None:
-        """Count the packages."""
-        if self.path.endswith(".deb") and code == 200:
-            self._repository.fetched.append(self.path.rpartition("/")[2])
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
 
 
 def make_package(folder: Path, name: str, files: dict[str, str], postinst: str = "") -> Path:
