@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from demo.site import SAMPLE, read_sample
+
 SUITE = "bookworm"
 _FIELDS = "$(ORIGIN)|$(CODENAME)|$(RELEASE)|$(COMPONENT)|$(SITE)|$(REPO_URI)|$(SIGNED_BY)"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -17,6 +19,10 @@ class Repository(NamedTuple):
     uri: str
     suite: str
     component: str
+
+    def of(self, suite: str) -> Repository:
+        """The same of another release."""
+        return self._replace(suite=self.suite.replace(SUITE, suite))
 
     def __str__(self) -> str:
         """The line, in the one-line style of sources.list(5)."""
@@ -45,7 +51,12 @@ def apt_options() -> list[str]:
     return [f'--aptopt={name} "{value}"' for name, _, value in pairs if value]
 
 
-def bootstrap_command(sources: Path) -> list[str]:
-    """An mmdebstrap command for a minimal Debian; writes the sources list that it reads to ``sources``."""
-    sources.write_text("".join(f"{repository}\n" for repository in repositories()))
-    return ["mmdebstrap", "--quiet", "--variant=minbase", *apt_options(), SUITE, "$dir", str(sources)]
+def bootstrap_command(sources: Path, sample: Path = SAMPLE) -> list[str]:
+    """The mmdebstrap command of a sample configuration, with this host's mirror in place of Debian's.
+
+    Writes the sources list that it reads to ``sources``.
+    """
+    (stream,) = read_sample(sample)["BootstrapStreams"].values()
+    program, *options, suite, target = stream["BootstrapCommand"]
+    sources.write_text("".join(f"{repository.of(suite)}\n" for repository in repositories()))
+    return [program, "--quiet", *options, *apt_options(), suite, target, str(sources)]

@@ -15,8 +15,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from imaginator.model.architectures import architecture
+from imaginator.model.codec import parse_json
 from imaginator.rpc.certificates import make_authority, make_certificate
 
 ARCH = architecture(platform.machine())
@@ -25,11 +27,15 @@ BASE_STREAM = f"bootstrap/Debian-12/{ARCH}"
 SAMPLE = Path(__file__).parents[1] / "etc" / "conf.json"
 
 
+def read_sample(path: Path = SAMPLE) -> dict[str, Any]:
+    """A sample configuration as plain values; those that are used are thereby shown to work."""
+    values: dict[str, Any] = parse_json(path.read_bytes(), str(path))
+    return values
+
+
 def deb_packager() -> dict[str, object]:
-    """The packager type of the sample configuration, which is thereby shown to work."""
-    lines = SAMPLE.read_text().splitlines()
-    sample = json.loads("\n".join(line for line in lines if not line.lstrip().startswith("//")))
-    packager: dict[str, object] = sample["PackagerTypes"]["deb"]
+    """The packager type of the sample configuration."""
+    packager: dict[str, object] = read_sample()["PackagerTypes"]["deb"]
     return packager
 
 

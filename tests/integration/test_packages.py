@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from demo.daemon import Daemon
-from demo.site import BASE_STREAM
+from demo.site import BASE_STREAM, SAMPLE
 from tests.integration.conftest import new_site
 from tests.support.apt_repository import Repository, make_package
-from tests.support.base_tree import unpack_command
+from tests.support.base_tree import base_tar, unpack_command
 from tests.support.live import PROVING, Live
+from tests.support.samples import SAMPLES
 
 PROBE = "probe_1.0_all.deb"
 
@@ -29,10 +31,10 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
         yield repository
 
 
-@pytest.fixture
-def live(tmp_path: Path, debian_tar: Path, repository: Repository) -> Iterator[Live]:
+@contextmanager
+def running(folder: Path, debian_tar: Path, repository: Repository) -> Iterator[Live]:
     """A daemon over a real Debian with the packager type of the shipped sample."""
-    site = new_site(tmp_path / "site")
+    site = new_site(folder)
     site.configure({BASE_STREAM: unpack_command(debian_tar)}, {})
     live = Live(site, Daemon(site, *PROVING, *repository.flags))
     live.daemon.start()
@@ -40,16 +42,25 @@ def live(tmp_path: Path, debian_tar: Path, repository: Repository) -> Iterator[L
     live.close()
 
 
-def add(live: Live, repository: Repository, package: str) -> str:
-    """A stream that installs a package from the repository alone."""
+@pytest.fixture
+def live(tmp_path: Path, debian_tar: Path, repository: Repository) -> Iterator[Live]:
+    """A daemon over Debian 12."""
+    with running(tmp_path / "site", debian_tar, repository) as live:
+        yield live
+
+
+def add(live: Live, repository: Repository, *packages: str, **more: str) -> str:
+    """A stream that installs packages from the repository alone; ``more`` are scripts by their names."""
     manifest = {
         "manifest": f'{{"SourceImage": "{BASE_STREAM}"}}',
         "files/etc/apt/apt.conf.d/99direct": 'Acquire::http::Proxy "DIRECT";\n',
         "files/etc/apt/sources.list": repository.source,
         "pre-install-scripts/1": "#!/bin/sh\nrm -rf /etc/apt/sources.list.d\n",
-        "package-list": f"{package}\n",
+        "package-list": "".join(f"{package}\n" for package in packages),
+        **{f"scripts/{name}": text for name, text in more.items()},
+        "tests/hears-the-verbatim-lines": '#!/bin/sh\ntest "$DEBIAN_FRONTEND" = noninteractive\n',
     }
-    return live.add_stream(f"over/{package}", manifest)
+    return live.add_stream(f"over/{packages[0]}", manifest)
 
 
 def unpacked(live: Live, image: str, folder: Path) -> Path:
@@ -61,6 +72,28 @@ def unpacked(live: Live, image: str, folder: Path) -> Path:
 def said(tree: Path) -> str:
     """What the installed package says."""
     return (tree / "usr/share/probe/said").read_text()
+
+
+@pytest.mark.parametrize("sample", ["debian-12", "debian-13"])
+def test_packages_come_and_go(tmp_path: Path, repository: Repository, sample: str) -> None:
+    """On both Debians: installed, listed with sizes, removed by a script without ``#!``, and cleaned up after."""
+    path = SAMPLE if sample == "debian-12" else SAMPLES / f"{sample}.json"
+    repository.add("spare", {"usr/share/spare/zeros": "0" * 5000}, "#!/bin/sh\necho $DEBIAN_FRONTEND > /etc/heard\n")
+    remove = "test -s /usr/share/spare/zeros && generic-packager remove spare && echo $DEBIAN_FRONTEND >> /etc/heard\n"
+    use = "ls /var/lib/apt/lists/*Packages* && touch /var/cache/apt/pkgcache.bin /var/cache/apt/kept\n"
+    with running(tmp_path / "site", base_tar(tmp_path, sample=path), repository) as live:
+        name = live.build(add(live, repository, "probe", "spare", remove=remove, use=use))["ImageName"]
+        image = live.call("ImageServer.GetImage", ImageName=name)
+        tree = unpacked(live, name, tmp_path / "tree")
+
+    found = {package["Name"]: (package["Version"], package["Size"]) for package in image["Packages"]}
+    assert ("1.0", 7 << 10) == found["probe"]
+    assert found["apt"][1] > 1 << 20
+    assert "spare" not in found
+    assert "noninteractive\nnoninteractive\n" == (tree / "etc/heard").read_text()
+    assert not (tree / "usr/share/spare").exists()
+    assert ["kept"] == [path.name for path in (tree / "var/cache/apt").iterdir() if path.is_file()]
+    assert [] == list((tree / "var/lib/apt/lists").iterdir())
 
 
 def test_a_rebuilt_source_needs_no_second_download(live: Live, repository: Repository, tmp_path: Path) -> None:

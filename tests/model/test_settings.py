@@ -1,25 +1,11 @@
-"""The main configuration: the shipped sample, and what is refused."""
+"""The main configuration: what is refused."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from imaginator.model.errors import ConfigurationError
-from imaginator.model.problems import Problem
 from imaginator.model.settings import decode_settings
-
-SAMPLE = Path(__file__).parents[2] / "etc" / "conf.json"
-
-
-def test_the_shipped_sample_is_good() -> None:
-    """It decodes without a warning, the architecture expanded in its names."""
-    told: list[Problem] = []
-    settings = decode_settings(SAMPLE.read_bytes(), "conf.json", "amd64", told.append)
-
-    assert ["bootstrap/Debian-12/amd64"] == list(settings.bootstrap_streams)
-    assert not told
 
 
 @pytest.mark.parametrize(

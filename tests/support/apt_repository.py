@@ -12,6 +12,7 @@ from tests.support.served_folder import ServedFolder
 CONTROL = """Package: {name}
 Version: 1.0
 Architecture: all
+Installed-Size: 7
 Maintainer: nobody <nobody@localhost>
 Description: for tests
 """

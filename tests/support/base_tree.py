@@ -14,16 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demo.mirror import bootstrap_command
+from demo.site import SAMPLE
 
 ATTEMPTS = 4
 
 
-def base_tar(scratch: Path, packages: Sequence[str] = ()) -> Path:
+def base_tar(scratch: Path, packages: Sequence[str] = (), sample: Path = SAMPLE) -> Path:
     """The tar file of the tree, made now if the cache has none; ``scratch`` is a folder to make it in.
 
-    With ``packages`` it is another tree, which has those too.
+    With ``packages`` it is another tree, which has those too; so it is with another ``sample`` configuration, whose
+    command makes it.
     """
-    command = bootstrap_command(scratch / "debian.list")
+    command = bootstrap_command(scratch / "debian.list", sample)
     if packages:
         command.insert(1, f"--include={','.join(sorted(packages))}")
     version = subprocess.run(["mmdebstrap", "--version"], check=True, capture_output=True, text=True).stdout

@@ -101,9 +101,10 @@ UNWANTED = tuple(f"/usr/share/{name}/" for name in ("doc", "man", "locale", "lin
 
 
 class RpmRepository(ServedFolder):
-    """The packages of ``folder``: a system (``filesystem``, ``busybox``, ``dnf``), and ``words``, ``greeter``, ``spare``.
+    """The packages of ``folder``: ``filesystem``, ``busybox`` and ``dnf``, which are the system, and applications.
 
-    ``greeter`` needs ``words``, also in its script, which leaves a greeting in ``/etc``.
+    These are ``words``, ``spare`` and ``greeter``, which needs ``words``, also in its script: that leaves a greeting in
+    ``/etc``. ``provides`` are names that ``filesystem`` goes by too.
     """
 
     def __init__(self, folder: Path, scratch: Path, provides: Iterable[str] = ()) -> None:
