@@ -5,7 +5,8 @@ cache (`imaginator.sandbox.offering`), which hides the image's own; new files go
 succeeded. A cache that does not work makes a build slower, and never fails it.
 
 Whoever may write a manifest is root in its build and can put a wrong file under a right name into the cache. So files
-are offered only where the packager checks them. Measured with apt 2.6 and a package of equal size but other content:
+are offered only where the packager checks them. Measured with apt 2.6 and a package of equal size but other content
+(apt 3.0 refuses and accepts the same):
 
 - in ``/var/cache/apt/archives`` it is installed: apt compares its size alone;
 - in ``archives/partial`` apt hashes a file of the right size before it asks the server; the right one is moved to
