@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from imaginator.model.limits import StreamLimits
-from imaginator.model.settings import BootstrapStream, ListCommand, PackageCache, PackagerType, Settings
+from imaginator.model.packagers import ListCommand, PackageCache, PackagerType
+from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream, StreamsFile
 from imaginator.rpc.methods import METHODS, Method
 from imaginator.service.options import FLAGS
 
 CONFIGURATION = (Settings, BootstrapStream, PackagerType, ListCommand, PackageCache, StreamsFile, Stream, StreamLimits)
+
+_MODULES = re.compile(r"imaginator\.model\.\w+\.|datetime\.|typing\.")
 
 
 def write(folder: Path) -> None:
@@ -72,9 +76,7 @@ def field_table(kind: type[msgspec.Struct]) -> Iterator[str]:
 def spelled(kind: object) -> str:
     """A type for people."""
     text = kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)
-    for long in ("imaginator.model.build.", "imaginator.model.image.", "imaginator.model.settings.", "datetime."):
-        text = text.replace(long, "")
-    return text.replace("imaginator.model.streams.", "").replace("imaginator.model.limits.", "").replace("typing.", "")
+    return _MODULES.sub("", text)
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> str:
