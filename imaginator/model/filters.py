@@ -56,6 +56,8 @@ def compile_line(line: str, where: str) -> re2._Regexp:
     """The regular expression of one line; raises `ConfigurationError` naming ``where``."""
     if len(line) > LONGEST_LINE:
         raise ConfigurationError(where, f"a regular expression of {len(line)} characters, at most {LONGEST_LINE}")
+    if "\0" in line:
+        raise ConfigurationError(where, f"{line!r} holds a NUL character, as no path does")
     options = re2.Options()
     options.log_errors = False
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import msgspec
-import re2
 
 from imaginator.model.codec import JsonFile
 from imaginator.model.errors import ConfigurationError
+from imaginator.model.filters import compile_line
 from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
 from imaginator.model.problems import Warn, untold
@@ -41,13 +41,13 @@ class Streams:
         self.named = named
         self.patterns = patterns
         self._where = where
-        self._compiled = {text: _compile(text) for text in patterns}
+        self._compiled = {text: compile_line(text, where) for text in patterns}
 
     def find(self, name: str) -> Stream | None:
         """The definition of a stream; raises `ConfigurationError` naming both where two patterns match it."""
         if name in self.named:
             return self.named[name]
-        matching = [text for text, pattern in self._compiled.items() if pattern.fullmatch(name)]
+        matching = [text for text, pattern in self._compiled.items() if pattern.fullmatch(name.encode())]
         if len(matching) > 1:
             raise ConfigurationError(
                 self._where, f"stream {name} matches two patterns: {matching[0]} and {matching[1]}"
@@ -79,18 +79,9 @@ def _check(file: JsonFile, decoded: StreamsFile, arch: str) -> None:
     for name in decoded.streams or {}:
         file.check(("Streams", name), check_stream_name, expand(name, {"ARCH": arch}), of_key=True)
     for text in decoded.stream_patterns or {}:
-        file.check(("StreamPatterns", text), _compile, _pattern(text, arch), of_key=True)
+        file.check(("StreamPatterns", text), compile_line, _pattern(text, arch), "", of_key=True)
 
 
 def _pattern(text: str, arch: str) -> str:
     """A pattern with the only variable that it may have: the anchor of an expression is none."""
     return re.sub(r"\$(ARCH\b|\{ARCH\})", arch, text)
-
-
-def _compile(text: str) -> re2._Regexp:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(text, options)
-    except re2.error as error:
-        raise ValueError(f"{text!r} is no regular expression: {error}") from None
