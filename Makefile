@@ -6,7 +6,7 @@ SITE := demo-site
 BIN := $(VENV)/bin
 # What the daemon, the demonstration and the tests run; installed only where missing.
 DEBIAN_PACKAGES := btrfs-progs busybox-static createrepo-c debian-archive-keyring debootstrap dnf e2fsprogs git iproute2 \
-	libseccomp2 mmdebstrap nftables python3-venv rpm slirp4netns util-linux xfsprogs
+	libseccomp2 mmdebstrap nftables openssh-server python3-venv rpm slirp4netns util-linux xfsprogs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test escape bench fuzz docs lint clean distclean packages emulator

@@ -27,6 +27,7 @@ from imaginator.build.sources import Checkout, SourceLocation, Sources
 from imaginator.model.build import Stage
 from imaginator.model.errors import BuildFailed
 from imaginator.model.filters import Filter
+from imaginator.model.giturl import without_password
 from imaginator.model.image import Image, Package
 from imaginator.model.manifest import Manifest
 from imaginator.model.redaction import Redactor
@@ -165,8 +166,10 @@ class _Build:
         location = self._location(definition)
         redactor = Redactor(self._job.secrets)
         checkout = await self._parts.sources.fetch(location, self._directory / "manifest", redactor)
-        self._monitor.note(f"manifest: {location.shown} {location.directory} {checkout.branch} {checkout.commit}")
-        where = f"{location.shown}/{location.directory}".rstrip("/")
+        self._monitor.note(
+            f"manifest: {location.shown} {redactor.text(location.directory)} {checkout.branch} {checkout.commit}"
+        )
+        where = redactor.text(f"{location.shown}/{location.directory}".rstrip("/"))
         manifest = await self._parts.workers.run(load_manifest, checkout.directory, where)
         self._monitor.stage(Stage.SOURCE)
         image = await source(self._wish(manifest, self._environment(checkout)))
@@ -179,7 +182,7 @@ class _Build:
         public = {**variables, **shown_secrets(self._job.secrets)}
         return SourceLocation(
             url=expand(definition.manifest_url, secret),
-            shown=expand(definition.manifest_url, public),
+            shown=without_password(expand(definition.manifest_url, public)),
             directory=expand(definition.manifest_directory, secret),
             branch=self._job.request.git_branch,
         )

@@ -1,4 +1,4 @@
-"""Fetching one small file, such as a configuration: from a path, ``file://``, or over HTTP(S)."""
+"""Fetching one small file, such as a configuration: from a path, over HTTP(S), or out of a Git repository."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ from twisted.web.error import Error as HTTPError
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from imaginator.model.errors import ConfigurationError
+from imaginator.build.sources import Sources
+from imaginator.model.errors import BuildFailed, ConfigurationError, TimedOut
+from imaginator.model.giturl import RepositoryFile, repository_file, without_password
+from imaginator.model.redaction import Redactor
 
 LARGEST = 16 << 20
 """Bytes of a fetched file."""
+
+_EXPECTED = "no URL that can be fetched: expected a path, file://, http://, https:// or REPOSITORY.git/PATH"
 
 LONGEST = 30.0
 """Seconds from the request to the last byte."""
@@ -35,6 +40,7 @@ class Validators(NamedTuple):
 
 
 NOTHING_KNOWN = Validators()
+_NO_SECRETS = Redactor({})
 
 
 class Fetched(NamedTuple):
@@ -45,27 +51,40 @@ class Fetched(NamedTuple):
 
 
 class Fetcher:
-    """Fetches files; ``client`` is the HTTP client to use, by default one of ``reactor`` that keeps no connection."""
+    """Fetches files, those in repositories by ``sources``, without which they are refused.
 
-    def __init__(self, reactor: IReactorTime, client: HTTPClient | None = None) -> None:
+    ``client`` is the HTTP client to use, by default one of ``reactor`` that keeps no connection.
+    """
+
+    def __init__(self, reactor: IReactorTime, client: HTTPClient | None = None, sources: Sources | None = None) -> None:
         pool = HTTPConnectionPool(reactor, persistent=False)
         self._reactor = reactor
+        self._sources = sources
         self._client = client or HTTPClient(Agent(reactor, connectTimeout=LONGEST, pool=pool))
 
-    async def fetch(self, url: str, *, known: Validators = NOTHING_KNOWN, shown: str = "") -> Fetched:
+    async def fetch(
+        self, url: str, *, known: Validators = NOTHING_KNOWN, shown: str = "", redactor: Redactor = _NO_SECRETS
+    ) -> Fetched:
         """The file at ``url``, unless it is still the one that ``known`` was said of.
 
-        ``shown`` is the URL's public form, for errors. Raises `ConfigurationError` for anything but a whole file.
+        ``shown`` is the URL's public form, for errors, in which ``redactor`` hides what Git says. Raises
+        `ConfigurationError` for anything but a whole file.
         """
-        shown = shown or url
-        kind = urlsplit(url)
+        shown = without_password(shown or url)
+        file = repository_file(url)
+        if file is not None and self._sources is not None:
+            return await _read_repository(self._sources, file, known, shown, redactor)
+        try:
+            kind = urlsplit(url)
+        except ValueError as error:
+            raise ConfigurationError(shown, f"no URL: {error}") from None
         if kind.scheme in ("http", "https"):
             return await self._get(url, known, shown)
         if kind.scheme == "file" and kind.netloc in ("", "localhost"):
             return _read(Path(unquote(kind.path)), known, shown)
         if url.startswith("/"):
             return _read(Path(url), known, shown)
-        raise ConfigurationError(shown, "no URL that can be fetched: expected a path, file://, http:// or https://")
+        raise ConfigurationError(shown, _EXPECTED)
 
     async def _get(self, url: str, known: Validators, shown: str) -> Fetched:
         """Fetch over HTTP, within the time limit; what went wrong is told without the URL's secret parts."""
@@ -124,6 +143,18 @@ async def _body(response: IResponse, shown: str) -> bytes:
     collecting: Deferred[None] = treq.collect(response, collect)
     await collecting
     return bytes(data)
+
+
+async def _read_repository(
+    sources: Sources, file: RepositoryFile, known: Validators, shown: str, redactor: Redactor
+) -> Fetched:
+    """A file of a repository's default branch; the commit stands for an entity tag."""
+    repository = repository_file(shown)
+    try:
+        found = await sources.read(file, repository.repository if repository else shown, redactor, known.etag, LARGEST)
+    except (BuildFailed, TimedOut) as error:
+        raise ConfigurationError(shown, str(error)) from None
+    return Fetched(found.data, Validators(etag=found.commit))
 
 
 def _read(path: Path, known: Validators, shown: str) -> Fetched:

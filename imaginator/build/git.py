@@ -1,59 +1,35 @@
-"""Git as a program: one bare mirror a repository, shallow, from which one directory of one commit is checked out.
+"""One bare mirror a repository, shallow and partial, from which one directory of one commit is checked out.
 
-Nothing of the repository's is executed: no hooks, no filters, no configuration of the host's users, only the usual
-transports. A URL may hold secrets, so it is never an argument of a program: Git reads it from its environment, and a
-remote helper of ours passes HTTP(S) on by the remote's name, where Git itself would put the URL on a command line.
+A commit comes without its history and, where the server can leave them out, without contents; those of a directory
+follow in one request when it is first asked for. So a manifest in a large repository costs what the manifest weighs.
+What was fetched is known by a reference below ``refs/imaginator/``, in a folder of the URL it came by, secrets
+included: other credentials have to ask the server for themselves, even though the objects are there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from twisted.internet.defer import DeferredLock
 
-from imaginator.build.retry import retried
+from imaginator.build.gitrun import CONTENTS, LONGEST_QUESTION, WITHOUT_CONTENTS, Git, Remote
+from imaginator.build.listing import DIRECTORY, Listing, kind_of
 from imaginator.model.errors import BuildFailed, ConfigurationError
-from imaginator.model.redaction import Redactor
-from imaginator.sandbox.process import Reactor, capture
+from imaginator.model.giturl import check_branch, is_commit, is_short_commit
 
-LONGEST = 600.0
-"""Seconds that one Git command may take."""
+MOST_PACKS = 100
+"""Fetches after which a mirror begins anew, so that it is neither slow nor large for ever."""
 
-LONGEST_URL = 4096
-"""Characters of a URL."""
+AT_ONCE = 10_000
+"""Contents that one fetch asks for: their names are arguments."""
 
-_URL = re.compile(r"(?:https?|ssh|git|file)://[^\s\x00-\x1f]+|[\w.+-]+@[\w][\w.-]*:[^\s\x00-\x1f]+|/[^\x00-\x1f]+")
-_BRANCH = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//))[^\x00-\x20\x7f~^:?*\[\\]{1,255}")
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_HELPER = '#!/bin/sh\n# Called by git as: git-remote-imaginator origin SCHEME\nexec git "remote-$2" hidden\n'
-
-_SETTINGS = {
-    "core.hooksPath": "/dev/null",
-    "core.attributesFile": "/dev/null",
-    "core.fsmonitor": "false",
-    "fetch.recurseSubmodules": "false",
-    "fetch.unpackLimit": "1",
-    "gc.auto": "0",
-    "http.lowSpeedLimit": "1",
-    "http.lowSpeedTime": "60",
-    "init.defaultBranch": "main",
-    "maintenance.auto": "false",
-}
-
-_PASSED_ON = ("HOME", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
-
-
-class Remote(NamedTuple):
-    """A repository elsewhere: its URL with secrets, the form that may be shown, and what hides the former."""
-
-    url: str
-    shown: str
-    redactor: Redactor
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force")
+_FILTER = "--filter=blob:none"
 
 
 class Revision(NamedTuple):
@@ -63,150 +39,210 @@ class Revision(NamedTuple):
     commit: str
 
 
-def check_url(url: str, shown: str) -> None:
-    """Raise `ConfigurationError` unless ``url`` names a repository by one of the usual transports."""
-    if not _URL.fullmatch(url) or len(url) > LONGEST_URL:
-        raise ConfigurationError(shown, "no Git URL: expected https://, http://, ssh://, git://, file:// or user@host:")
-
-
 class Mirror:
-    """The bare mirror of one repository in ``directory``; fetches wait for one another."""
+    """The bare mirror of one repository, that of ``git``; whoever changes it waits for its turn."""
 
-    def __init__(self, reactor: Reactor, directory: Path, helpers: Path) -> None:
-        self._reactor = reactor
-        self._directory = directory
-        self._helpers = helpers
+    def __init__(self, git: Git) -> None:
+        self._git = git
         self._lock = DeferredLock()
 
     async def fetch(self, remote: Remote, branch: str) -> Revision:
         """Make the commit of ``branch`` (or tag, or commit id; empty: the default branch) present.
 
-        Raises `BuildFailed` where the repository cannot be reached or has no such branch.
+        A commit id whose commit is present asks the network nothing. Raises `BuildFailed` where the repository cannot
+        be reached, `ConfigurationError` where it has no such branch or does not let us in.
         """
         async with self._lock:
-            if not self._directory.exists():
-                await self._make(remote)
-            if _COMMIT.fullmatch(branch):
-                revision = Revision("", branch)
-            else:
-                revision = await self._resolve(remote, branch)
-            if not self._has(revision.commit):
-                await self._download(remote, revision)
+            revision = await self._resolve(remote, branch)
+            if not self._reference(remote, revision.commit).exists():
+                await self._download(remote, revision.commit)
+            os.utime(self._git.directory)
         return revision
 
-    async def check_out(self, remote: Remote, commit: str, directory: str, into: Path) -> None:
-        """Write ``directory`` (relative, empty: everything) of ``commit`` into the empty directory ``into``.
+    async def check_out(self, remote: Remote, commit: str, directory: str, into: Path) -> Path:
+        """Write ``directory`` (relative, empty: everything) of ``commit`` below the empty directory ``into``.
 
-        Raises `ConfigurationError` where the commit has no such directory.
+        Returns where: in the same place below ``into``, for the attributes of the directories above hold for it too.
+        Raises `ConfigurationError` where the commit has no such directory or one that is too large.
         """
-        tree = f"{commit}:{directory}"
-        index = {"GIT_INDEX_FILE": str(into) + ".index", "GIT_WORK_TREE": str(into)}
+        listing = await self._listed(remote, commit, directory)
+        if listing.mode != DIRECTORY:
+            raise await self._refusal(remote, commit, directory, "a directory")
         try:
-            await self._git(remote, "read-tree", "--reset", "-u", tree, more=index)
+            await self._write(remote, commit, listing, into)
         except BuildFailed:
-            await self._check_directory(remote, commit, directory)
-            # The mirror is damaged: the next build is to fetch the commit again.
-            self._reference(commit).unlink(missing_ok=True)
-            raise
+            async with self._lock:
+                await self._begin_anew(remote, commit)
+            shutil.rmtree(into)
+            into.mkdir()
+            await self._write(remote, commit, listing, into)
+        return into / listing.place
 
-    async def _check_directory(self, remote: Remote, commit: str, directory: str) -> None:
-        """Raise `ConfigurationError` unless a commit has a directory."""
-        try:
-            kind = await self._git(remote, "cat-file", "-t", f"{commit}:{directory}")
-        except BuildFailed:
-            raise ConfigurationError(remote.shown, f"no directory {directory!r} in commit {commit}") from None
-        if kind.strip() != b"tree":
-            raise ConfigurationError(remote.shown, f"{directory!r} is not a directory in commit {commit}")
-
-    async def _make(self, remote: Remote) -> None:
-        """Make the mirror, which appears when it is whole."""
-        fresh = self._directory.with_suffix(".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        await self._git(remote, "init", "--quiet", "--bare", str(fresh))
-        fresh.rename(self._directory)
-
-    async def _download(self, remote: Remote, revision: Revision) -> None:
-        """Fetch one commit, without its history, and keep a reference to it."""
-        # Only we fetch, one at a time: a lock that is there now is a killed Git's.
-        for lock in (*self._directory.glob("*.lock"), *self._directory.glob("refs/**/*.lock")):
-            lock.unlink()
-        await self._network(
-            remote, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--force",
-            "origin", f"{revision.commit}:refs/imaginator/{revision.commit}",
-        )  # fmt: skip
+    async def read(self, remote: Remote, commit: str, path: str, limit: int) -> bytes:
+        """A file of a commit; raises `ConfigurationError` where there is none, or one of more than ``limit`` bytes."""
+        listing = await self._listed(remote, commit, path)
+        if not listing.mode.startswith(b"100"):
+            raise await self._refusal(remote, commit, path, "a regular file")
+        if listing.size > limit:
+            raise ConfigurationError(remote.shown, f"{path!r}: {listing.size} bytes: at most {limit} are allowed")
+        data = await self._git.run(remote, "cat-file", "blob", listing.id)
+        if len(data) != listing.size:
+            raise BuildFailed(f"{remote.shown}: {path!r} cannot be read from the mirror")
+        return data
 
     async def _resolve(self, remote: Remote, branch: str) -> Revision:
         """Find a branch or tag among what the repository offers; an empty one is its default branch."""
-        if branch and not _BRANCH.fullmatch(branch):
-            raise ConfigurationError(remote.shown, f"{branch!r} is no name of a branch, tag or commit")
-        output = await self._network(remote, "ls-remote", "--symref", "origin", "HEAD", *_patterns(branch))
-        offered, default = _parse_references(output)
-        if not branch and "HEAD" in offered:
-            return Revision(default, offered["HEAD"])
-        for reference in _patterns(branch):
-            if reference in offered:
-                return Revision(branch, offered[reference])
-        raise BuildFailed(_unknown(remote.shown, branch, default))
+        if is_commit(branch.lower()):
+            return Revision("", branch.lower())
+        if branch:
+            check_branch(branch, remote.shown)
+        names = _full_names(branch)
+        question = ("ls-remote", "--symref", "origin", "HEAD", *names)
+        offered, default = _parse_references(await self._git.ask(remote, *question, timeout=LONGEST_QUESTION))
+        for name in names or ["HEAD"]:
+            if name in offered:
+                return Revision(branch or default, offered[name])
+        raise ConfigurationError(remote.shown, _unknown(branch, default))
 
-    def _has(self, commit: str) -> bool:
-        """Whether the mirror holds a commit, by the reference that `_download` keeps to it: Git need not be asked."""
-        return self._reference(commit).exists()
+    def _reference(self, remote: Remote, commit: str) -> Path:
+        """Its file tells, without asking Git, that ``commit`` was fetched by the URL of ``remote``."""
+        return self._git.directory / _reference_name(remote, commit)
 
-    def _reference(self, commit: str) -> Path:
-        return self._directory / "refs" / "imaginator" / commit
+    async def _download(self, remote: Remote, commit: str) -> None:
+        """Fetch one commit, without its history and if possible without contents, and keep a reference to it."""
+        directory = self._git.directory
+        if len(list(directory.glob("objects/pack/*.pack"))) >= MOST_PACKS or not directory.exists():
+            await self._begin_anew(remote, commit, whole=False)
+            return
+        # Only we fetch, one at a time: what lies here now is a killed Git's.
+        for left in (
+            *directory.glob("*.lock"),
+            *directory.glob("refs/**/*.lock"),
+            *directory.glob("objects/pack/tmp_*"),
+        ):
+            left.unlink()
+        await self._bring(self._git, remote, commit, whole=False)
 
-    async def _network(self, remote: Remote, *arguments: str) -> bytes:
-        """A Git command that talks to the repository, tried a few times where that is on another machine."""
-        if remote.url.startswith(("/", "file:")):
-            return await self._git(remote, *arguments)
-        return await retried(self._reactor, lambda: self._git(remote, *arguments), lambda text: None)
-
-    async def _git(self, remote: Remote, *arguments: str, more: Mapping[str, str] = {}) -> bytes:
-        """The output of a Git command; `BuildFailed`, without secrets, where it fails."""
-        environment = {**self._environment(remote), **more}
+    async def _bring(self, git: Git, remote: Remote, commit: str, whole: bool) -> None:
+        less, settings = ((), {}) if whole else ((_FILTER,), WITHOUT_CONTENTS)
+        wanted = f"{commit}:{_reference_name(remote, commit)}"
         try:
-            return await capture(self._reactor, ["git", *arguments], environment, timeout=LONGEST)
-        except BuildFailed as error:
-            words = remote.redactor.text(str(error)).replace(remote.url, remote.shown)
-            raise BuildFailed(f"{remote.shown}: git {arguments[0]}: {words}") from None
+            await git.ask(remote, *_FETCH, "--depth=1", *less, "origin", wanted, settings=settings)
+        except ConfigurationError as error:
+            raise _explained(error, remote, commit) from None
 
-    def _environment(self, remote: Remote) -> dict[str, str]:
-        settings = {**_SETTINGS, **_remote_settings(remote.url)}
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment |= {
-            "PATH": f"{self._helpers}:{os.environ.get('PATH', os.defpath)}",
-            "GIT_DIR": str(self._directory),
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ASKPASS": "true",
-            "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file:imaginator",
-            "GIT_CONFIG_COUNT": str(len(settings)),
-        }
-        for number, (name, value) in enumerate(settings.items()):
-            environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-        return environment
+    async def _begin_anew(self, remote: Remote, commit: str, whole: bool = True) -> None:
+        """Make a mirror of one commit, which takes the place of the one that is there when it is whole."""
+        directory = self._git.directory
+        fresh, old = directory.with_suffix(".new"), directory.with_suffix(".old")
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+        git = self._git.at(fresh)
+        kind = "sha256" if len(commit) > len(hashlib.sha1().hexdigest()) else "sha1"
+        await git.run(remote, "init", "--quiet", "--bare", "--template=", f"--object-format={kind}", str(fresh))
+        await self._bring(git, remote, commit, whole)
+        if directory.exists():
+            directory.rename(old)
+        fresh.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+
+    async def _listed(self, remote: Remote, commit: str, path: str) -> Listing:
+        """What ``path`` holds, with all its contents present; a mirror that cannot tell is damaged and begins anew."""
+        try:
+            listing = await self._list(remote, commit, path)
+        except BuildFailed:
+            async with self._lock:
+                await self._begin_anew(remote, commit)
+            listing = await self._list(remote, commit, path)
+        if listing.missing:
+            async with self._lock:
+                listing = await self._complete(remote, commit, path)
+        return listing
+
+    async def _list(self, remote: Remote, commit: str, path: str) -> Listing:
+        if remote.redactor.text(path) != path:
+            return await self._list_hidden(remote, commit, path)
+        listing = Listing(remote.shown, path, path)
+        paths = (*_attributes_above(path), path) if path else ()
+        await self._git.follow(remote, listing.take, "ls-tree", "-rtlz", "--full-tree", commit, "--", *paths)
+        return listing
+
+    async def _list_hidden(self, remote: Remote, commit: str, path: str) -> Listing:
+        """List a path with a secret in it, by the ids of trees: Git's arguments are for all to see.
+
+        Attributes of the directories above do not hold here, since Git would have to be told where it is.
+        """
+        parent, _, name = path.rpartition("/")
+        question = f"{commit}:{parent}\n".encode(errors="surrogateescape")
+        answer = await self._git.run(remote, "cat-file", "--batch-check", given=question)
+        found = Listing(remote.shown, name)
+        if answer.split()[1:2] == [b"tree"]:
+            tree = answer.split()[0].decode()
+            await self._git.follow(remote, found.take, "ls-tree", "-lz", "--full-tree", tree)
+        if found.mode != DIRECTORY:
+            return found
+        listing = Listing(remote.shown, "")
+        listing.id = found.id
+        await self._git.follow(remote, listing.take, "ls-tree", "-rtlz", "--full-tree", found.id)
+        return listing
+
+    async def _complete(self, remote: Remote, commit: str, path: str) -> Listing:
+        """Fetch the contents that a path lacks; everything where the server does not hand them out alone."""
+        listing = await self._list(remote, commit, path)
+        missing = list(listing.missing)
+        try:
+            for start in range(0, len(missing), AT_ONCE):
+                some = missing[start : start + AT_ONCE]
+                await self._git.ask(remote, *_FETCH, _FILTER, "origin", *some, settings=CONTENTS)
+            listing = await self._list(remote, commit, path)
+        except (BuildFailed, ConfigurationError):
+            await self._begin_anew(remote, commit)
+            return await self._list(remote, commit, path)
+        return listing
+
+    async def _write(self, remote: Remote, commit: str, listing: Listing, into: Path) -> None:
+        index = Path(f"{into}.index")
+        index.unlink(missing_ok=True)
+        more = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(into)}
+        if listing.attributes:
+            entries = [word for entry in listing.attributes for word in ("--cacheinfo", entry)]
+            await self._git.run(remote, "update-index", "--add", *entries, more=more)
+        where = f"--prefix={listing.place}/" if listing.place else "--reset"
+        (into / listing.place).mkdir(parents=True, exist_ok=True)
+        await self._git.run(remote, "read-tree", where, "-u", listing.id or commit, more=more)
+
+    async def _refusal(self, remote: Remote, commit: str, path: str, expected: str) -> ConfigurationError:
+        """Why a path is not what was expected: it, or a part of it, is missing or something else."""
+        if remote.redactor.text(path) != path:
+            return ConfigurationError(remote.shown, f"{remote.redact(path)!r} is not {expected} in commit {commit}")
+        for part in _parts(path):
+            listing = Listing(remote.shown, part)
+            await self._git.follow(remote, listing.take, "ls-tree", "-lz", "--full-tree", commit, "--", part)
+            if listing.mode != DIRECTORY:
+                break
+        if not listing.mode:
+            return ConfigurationError(remote.shown, f"no {expected.split()[-1]} {path!r} in commit {commit}")
+        wanted = expected if part == path else "a directory"
+        return ConfigurationError(remote.shown, f"{part!r} {kind_of(listing.mode, wanted)} in commit {commit}")
 
 
-def write_helpers(directory: Path) -> None:
-    """Put our remote helper, found by Git on its ``PATH``, into ``directory``."""
-    directory.mkdir(parents=True, exist_ok=True)
-    helper = directory / "git-remote-imaginator"
-    fresh = directory / ".fresh"
-    fresh.write_text(_HELPER)
-    fresh.chmod(0o755)
-    fresh.replace(helper)
+def _parts(path: str) -> Iterator[str]:
+    """``a``, ``a/b``, ``a/b/c`` of the last."""
+    names = path.split("/")
+    return ("/".join(names[: count + 1]) for count in range(len(names)))
 
 
-def _remote_settings(url: str) -> dict[str, str]:
-    scheme = url.partition(":")[0]
-    if scheme in ("http", "https"):
-        return {"remote.origin.url": f"imaginator::{scheme}", "remote.hidden.url": url}
-    return {"remote.origin.url": url}
+def _attributes_above(path: str) -> list[str]:
+    """The attributes files of the directories above a path, from the top."""
+    return [f"{part.rpartition('/')[0]}/.gitattributes".lstrip("/") for part in _parts(path)]
 
 
-def _patterns(branch: str) -> list[str]:
+def _reference_name(remote: Remote, commit: str) -> str:
+    way = hashlib.sha256(remote.url.encode(errors="surrogateescape")).hexdigest()[:32]
+    return f"refs/imaginator/{way}/{commit}"
+
+
+def _full_names(branch: str) -> list[str]:
     """The full names that a branch may have, the most specific kind first; an annotated tag by its commit."""
     if not branch:
         return []
@@ -218,13 +254,29 @@ def _parse_references(output: bytes) -> tuple[dict[str, str], str]:
     offered, default = {}, ""
     for line in output.decode(errors="replace").splitlines():
         value, _, name = line.partition("\t")
-        if not value.startswith("ref: "):
+        if is_commit(value):
             offered[name] = value
         elif name == "HEAD":
             default = value.removeprefix("ref: refs/heads/")
     return offered, default
 
 
-def _unknown(shown: str, branch: str, default: str) -> str:
-    what = f"no branch, tag or commit {branch!r}" if branch else "no default branch: the repository is empty"
-    return f"{shown}: {what}; the default branch is {default!r}" if default and branch else f"{shown}: {what}"
+def _unknown(branch: str, default: str) -> str:
+    if not branch:
+        return "no default branch: the repository is empty, or its HEAD names a branch that does not exist"
+    hint = "; a commit is asked for by its full id" if is_short_commit(branch) else ""
+    return (
+        f"no branch, tag or commit {branch!r}; the default branch is {default!r}{hint}"
+        if default
+        else (f"no branch, tag or commit {branch!r}{hint}")
+    )
+
+
+def _explained(error: ConfigurationError, remote: Remote, commit: str) -> ConfigurationError:
+    """Say plainly that a server has no such commit, or hands out only those that a branch or tag points at."""
+    if "not our ref" in error.problem:
+        return ConfigurationError(remote.shown, f"no commit {commit}")
+    if "unadvertised object" in error.problem:
+        problem = f"the server hands out no commit that no branch or tag points at, such as {commit}"
+        return ConfigurationError(remote.shown, problem)
+    return error

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
-from imaginator.build.git import Mirror, Remote, check_url, write_helpers
+from imaginator.build.environment import PATH
+from imaginator.build.git import Mirror
+from imaginator.build.gitrun import Git, Remote, write_helpers
 from imaginator.model.errors import ConfigurationError
+from imaginator.model.giturl import RepositoryFile, check_url
 from imaginator.model.redaction import Redactor
-from imaginator.sandbox.process import Reactor
+from imaginator.sandbox.process import Reactor, capture
 
+KEPT = 30 * 86400.0
+"""Seconds that a mirror is kept which nobody uses."""
+
+_REMOVAL = 600.0
+_DIRECTORY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1024}")
 _PLAIN = "dir://"
 
 
@@ -32,17 +42,27 @@ class Checkout(NamedTuple):
     public_url: str
 
 
+class Known(NamedTuple):
+    """A file of a repository, None where the commit is still the known one."""
+
+    data: bytes | None
+    commit: str
+
+
 class Sources:
-    """Brings manifests; the mirrors of Git repositories are kept below ``directory``, named by hashes of their URLs."""
+    """Brings manifests, and single files, from repositories whose mirrors are kept below ``directory``.
+
+    A mirror is named by the hash of the URL's public form: when a secret in it changes, what was fetched stays of use.
+    """
 
     def __init__(self, reactor: Reactor, directory: Path) -> None:
         self._reactor = reactor
         self._directory = directory
         self._helpers = directory / "helpers"
-        self._mirrors: dict[str, Mirror] = {}
+        self._mirrors: WeakValueDictionary[str, Mirror] = WeakValueDictionary()
 
     async def fetch(self, location: SourceLocation, into: Path, redactor: Redactor) -> Checkout:
-        """Bring the manifest's directory: a Git one is checked out to ``into``, which must not exist yet.
+        """Bring the manifest's directory: a Git one is checked out below ``into``, which must not exist yet.
 
         Raises `ConfigurationError` where the location makes no sense, `BuildFailed` where it cannot be reached;
         neither shows a secret.
@@ -50,29 +70,61 @@ class Sources:
         directory = _relative(location)
         if location.url.startswith(_PLAIN):
             return _plain(location, directory)
-        check_url(location.url, location.shown)
-        remote = Remote(location.url, location.shown, redactor)
-        mirror = self._mirror(location.url)
+        remote = _remote(location.url, location.shown, redactor)
+        mirror = self._mirror(remote)
         revision = await mirror.fetch(remote, location.branch)
         into.mkdir(parents=True)
-        await mirror.check_out(remote, revision.commit, directory, into)
-        return Checkout(into, revision.commit, revision.branch, location.shown)
+        found = await mirror.check_out(remote, revision.commit, directory, into)
+        return Checkout(found, revision.commit, revision.branch, location.shown)
 
-    def _mirror(self, url: str) -> Mirror:
-        name = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()
-        if not self._mirrors:
+    async def read(self, file: RepositoryFile, shown: str, redactor: Redactor, known: str, limit: int) -> Known:
+        """A file of at most ``limit`` bytes of a repository's default branch, unless its commit is still ``known``.
+
+        Raises what `fetch` does.
+        """
+        remote = _remote(file.repository, shown, redactor)
+        mirror = self._mirror(remote)
+        path = _relative(SourceLocation(file.repository, shown, file.path))
+        revision = await mirror.fetch(remote, "")
+        if revision.commit == known:
+            return Known(None, known)
+        return Known(await mirror.read(remote, revision.commit, path, limit), revision.commit)
+
+    async def trim(self) -> None:
+        """Remove the mirrors that nobody has used for `KEPT` seconds."""
+        oldest = self._reactor.seconds() - KEPT
+        stale = [
+            str(path)
+            for path in self._directory.glob("*.git")
+            if path.stat().st_mtime < oldest and path.stem not in self._mirrors
+        ]
+        if stale:
+            await capture(self._reactor, ["rm", "-rf", "--", *stale], {"PATH": PATH}, timeout=_REMOVAL)
+
+    def _mirror(self, remote: Remote) -> Mirror:
+        name = hashlib.sha256(remote.shown.encode(errors="surrogateescape")).hexdigest()
+        if not self._helpers.exists():
             self._directory.mkdir(parents=True, exist_ok=True)
             write_helpers(self._helpers)
-        if name not in self._mirrors:
-            self._mirrors[name] = Mirror(self._reactor, self._directory / f"{name}.git", self._helpers)
-        return self._mirrors[name]
+        mirror = self._mirrors.get(name) or Mirror(Git(self._reactor, self._directory / f"{name}.git", self._helpers))
+        self._mirrors[name] = mirror
+        return mirror
+
+
+def _remote(url: str, shown: str, redactor: Redactor) -> Remote:
+    check_url(url, shown)
+    remote = Remote(url, shown, redactor)
+    remote.check_visibility()
+    return remote
 
 
 def _relative(location: SourceLocation) -> str:
     """The manifest's directory below the top; raises `ConfigurationError` where it lies outside."""
+    if not _DIRECTORY.fullmatch(location.directory):
+        raise ConfigurationError(location.shown, f"{location.directory[:256]!r} is no name of a directory")
     parts = [part for part in PurePosixPath(location.directory.lstrip("/")).parts if part != "."]
-    if ".." in parts or any(ord(character) < 32 for character in location.directory):
-        raise ConfigurationError(location.shown, f"directory {location.directory!r} lies outside the repository")
+    if ".." in parts:
+        raise ConfigurationError(location.shown, f"{location.directory!r} lies outside the repository")
     return "/".join(parts)
 
 
@@ -80,8 +132,15 @@ def _plain(location: SourceLocation, directory: str) -> Checkout:
     if location.branch not in ("", "master"):
         raise ConfigurationError(location.shown, f"no branch {location.branch!r}: a plain directory has no branches")
     top = Path(location.url.removeprefix(_PLAIN))
-    if not top.is_absolute():
+    if not top.is_absolute() or not _DIRECTORY.fullmatch(str(top)):
         raise ConfigurationError(location.shown, "expected dir:///PATH")
+    try:
+        return _found(location, top, directory)
+    except OSError as error:
+        raise ConfigurationError(location.shown, f"{directory!r} cannot be read: {error.strerror}") from None
+
+
+def _found(location: SourceLocation, top: Path, directory: str) -> Checkout:
     found = top / directory
     if not found.exists():
         raise ConfigurationError(location.shown, f"no directory {directory!r}" if directory else "no such directory")

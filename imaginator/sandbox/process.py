@@ -3,7 +3,8 @@
 A command of the host is started here, prefixed with ``setpriv --pdeathsig KILL``, so that it dies with the daemon, and
 ``setsid``, which makes its process id that of its session and group whichever way Twisted starts it (posix_spawn or
 fork); both execute in place. A command in a tree is started by the tree's holder (see `enter`) and followed here all
-the same. Standard input is at end of file; standard output and error are one pipe, hence one ordered stream.
+the same. Standard input is at end of file, but for a few bytes that a command of the host may be given; standard
+output and error are one pipe, hence one ordered stream.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ DRAIN = 3.0
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
+
+MOST_GIVEN = 4096
+"""Bytes that a command can be given to read: what a pipe takes at once."""
 
 LAST_LINES = 20
 """How many of a failed command's last lines an error shows."""
@@ -224,8 +228,10 @@ def pipe_to(read: Callable[[int], None]) -> Iterator[int]:
         os.close(sink)
 
 
-def spawn(reactor: Reactor, argv: Sequence[str], environment: Mapping[str, str], *, output: Output) -> Child:
-    """Start a command of the host, in the daemon's directory.
+def spawn(
+    reactor: Reactor, argv: Sequence[str], environment: Mapping[str, str], *, output: Output, given: bytes = b""
+) -> Child:
+    """Start a command of the host, in the daemon's directory; it reads ``given``, at most `MOST_GIVEN` bytes.
 
     Raises `BuildFailed` where ``environment``'s PATH has no such program.
     """
@@ -234,15 +240,17 @@ def spawn(reactor: Reactor, argv: Sequence[str], environment: Mapping[str, str],
         raise BuildFailed(f"program not found: {argv[0]}")
     child = Child(reactor, output)
     command = [*PREFIX, program, *argv[1:]]
-    empty, nothing = os.pipe()
-    os.close(nothing)
+    assert len(given) <= MOST_GIVEN
+    read, write = os.pipe()
+    os.write(write, given)
+    os.close(write)
     try:
         with pipe_to(child.read) as sink:
-            files = {0: empty, 1: sink, 2: sink}
+            files = {0: read, 1: sink, 2: sink}
             # Given no directory, Twisted spares the fork of a large process (posix_spawn): 1 ms, not 10.
             reactor.spawnProcess(child, PREFIX[0], command, dict(environment), childFDs=files)
     finally:
-        os.close(empty)
+        os.close(read)
     return child
 
 

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from imaginator.build.environment import shown_secrets
 from imaginator.build.fetch import Fetcher
 from imaginator.build.verbatim import check_verbatim
+from imaginator.model.giturl import without_password
 from imaginator.model.problems import Problem
 from imaginator.model.redaction import SHORTEST_SECRET, Redactor
 from imaginator.model.settings import BootstrapStream, Settings, decode_settings
@@ -49,6 +50,7 @@ class Configuration:
         self._turn = DeferredLock()
         self._server_turn = 0.0
         self._redactor = Redactor({})
+        self._shown = without_password(parts.url)
         self.arch = parts.arch
         folder = parts.state_dir / "configuration"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,13 +131,13 @@ class Configuration:
             before = self.errors
             if self._parts.variables:
                 path = str(self._parts.variables)
-                if await self._variables.refresh(path, path):
+                if await self._variables.refresh(path, path, self._redactor):
                     self._redactor = Redactor(self.secrets)
             if everything or _is_local(self._parts.url):
-                await self._settings.refresh(self._parts.url, self._parts.url)
+                await self._settings.refresh(self._parts.url, self._shown, self._redactor)
             url = self.settings.image_streams_url
             if url and (everything or _is_local(url)):
-                await self._streams.refresh(self._expanded(self.secrets), self._shown_streams_url())
+                await self._streams.refresh(self._expanded(self.secrets), self._shown_streams_url(), self._redactor)
             self._tell(before)
         finally:
             self._turn.release()
@@ -151,13 +153,13 @@ class Configuration:
         return expand(self.settings.image_streams_url, {**secrets, "ARCH": self.arch})
 
     def _shown_streams_url(self) -> str:
-        return self._expanded(shown_secrets(self.secrets))
+        return without_password(self._expanded(shown_secrets(self.secrets)))
 
     def _decode_settings(self, data: bytes) -> Settings:
-        return decode_settings(data, self._parts.url, self.arch, _warn)
+        return decode_settings(data, self._shown, self.arch, _warn)
 
     async def _check_settings(self, settings: Settings) -> None:
-        await check_verbatim(self._parts.reactor, settings, self._parts.url)
+        await check_verbatim(self._parts.reactor, settings, self._shown)
 
     def _decode_streams(self, data: bytes) -> Streams:
         return decode_streams(data, self._shown_streams_url(), self.arch, _warn)

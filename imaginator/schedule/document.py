@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from imaginator.build.fetch import NOTHING_KNOWN, Fetcher
 from imaginator.model.errors import ConfigurationError
+from imaginator.model.redaction import Redactor
 from imaginator.store.workers import Workers
 
 T = TypeVar("T")
@@ -41,12 +42,12 @@ class Document(Generic[T]):
         self.problem: ConfigurationError | None = None
         self.malformed = False
 
-    async def refresh(self, url: str, shown: str) -> bool:
-        """Fetch the file if it has changed; whether there is a new value."""
+    async def refresh(self, url: str, shown: str, redactor: Redactor) -> bool:
+        """Fetch the file if it has changed; whether there is a new value. ``redactor`` knows the secrets in ``url``."""
         if url != self._url:
             self._url, self._known = url, NOTHING_KNOWN
         try:
-            fetched = await self._fetcher.fetch(url, known=self._known, shown=shown)
+            fetched = await self._fetcher.fetch(url, known=self._known, shown=shown, redactor=redactor)
         except ConfigurationError as problem:
             # The file may come back as it was: only its content then shows that all is well again.
             self._known = NOTHING_KNOWN

@@ -57,6 +57,8 @@ CLEAN_UP = 600.0
 COLLECTION = 600.0
 """Seconds between two collections."""
 
+DAY = 86400.0
+
 CERTIFICATES = 10.0
 """Seconds between two looks at the certificate files."""
 
@@ -97,7 +99,8 @@ class Assembly:
         self.history = History(self.catalogue)
 
     def _make_schedule(self) -> None:
-        fetcher = Fetcher(self.reactor)
+        self.sources = Sources(self.reactor, self.state / "sources")
+        fetcher = Fetcher(self.reactor, sources=self.sources)
         url, variables = self.options["configuration-url"], self.options["variables-file"]
         arch = architecture(platform.machine())
         self.configuration = Configuration(
@@ -124,7 +127,7 @@ class Assembly:
             state_dir=self.state,
             store=self.store,
             layers=self.layers,
-            sources=Sources(self.reactor, self.state / "sources"),
+            sources=self.sources,
             workers=self.workers,
             memory=SieveMemory(),
             packages=self.packages,
@@ -194,6 +197,7 @@ class Assembly:
         yield Periodic(self.reactor, "configuration", LOCAL_INTERVAL, self.configuration.look)
         yield Periodic(self.reactor, "certificates", CERTIFICATES, self._look_at_certificates)
         yield Periodic(self.reactor, "collection", COLLECTION, self.collector.run)
+        yield Periodic(self.reactor, "unused mirrors", DAY, self.sources.trim)
         interval = self.options["image-rebuild-interval"]
         if interval:
             rebuild = AutoBuild(self.builder, self.configuration, interval)

@@ -15,7 +15,7 @@ from imaginator.sandbox.network import missing
 from imaginator.sandbox.process import Reactor, Tail
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 
-PROGRAMS = ("git", "rm", "setpriv", "setsid")
+PROGRAMS = ("git", "env", "prlimit", "rm", "setpriv", "setsid")
 
 
 def check_host(image_server: str) -> None:

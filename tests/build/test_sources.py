@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 
 from imaginator.build.sources import SourceLocation, Sources
-from imaginator.model.errors import BuildFailed, ConfigurationError
+from imaginator.model.errors import ConfigurationError
 from imaginator.model.redaction import Redactor
+from tests.support.git_repository import Repository
 
 PLAIN = Redactor({})
-
-
-class Repository:
-    """A Git repository whose default branch is `trunk`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        directory.mkdir()
-        self.git("init", "--quiet", "--initial-branch=trunk")
-        self.first = self.commit({"one/manifest": "{}", "one/run": "#!/bin/sh\n", "note": "n"})
-
-    def git(self, *arguments: str) -> str:
-        """The output of a Git command."""
-        environment = {"PATH": os.environ["PATH"], "HOME": "/", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
-        identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
-        argv = ["git", *identity, *arguments]
-        return subprocess.run(
-            argv, cwd=self.directory, env=environment, check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    def commit(self, files: dict[str, str]) -> str:
-        """Commit files; the new commit's id."""
-        for name, text in files.items():
-            path = self.directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            path.chmod(0o755 if text.startswith("#!") else 0o644)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "-m", "files")
-        return self.git("rev-parse", "HEAD")
-
-    def at(self, directory: str = "", branch: str = "") -> SourceLocation:
-        """A location in this repository."""
-        url = f"file://{self.directory}"
-        return SourceLocation(url, url, directory, branch)
 
 
 @pytest.fixture
@@ -117,7 +82,7 @@ async def test_concurrent_fetches_share_the_mirror(repository: Repository, sourc
 @pytest_twisted.ensureDeferred
 async def test_unknown_branch_names_the_default_one(repository: Repository, sources: Sources, tmp_path: Path) -> None:
     """Who asks for master where there is none learns what to ask for."""
-    with pytest.raises(BuildFailed, match=r"no branch, tag or commit 'master'; the default branch is 'trunk'"):
+    with pytest.raises(ConfigurationError, match=r"no branch, tag or commit 'master'; the default branch is 'trunk'"):
         await sources.fetch(repository.at("one", "master"), tmp_path / "out", PLAIN)
 
 
@@ -159,11 +124,11 @@ async def test_strange_branches_are_refused(
 
 @pytest_twisted.ensureDeferred
 async def test_secrets_stay_out_of_errors(sources: Sources, tmp_path: Path) -> None:
-    """An unreachable repository is told by its public URL."""
+    """A local Git's arguments are for all to see: a secret in a local URL is refused, and told by its public form."""
     redactor = Redactor({"TOKEN": "s3cr3t-word"})
     location = SourceLocation(f"file://{tmp_path}/s3cr3t-word.git", "file:///$TOKEN.git")
 
-    with pytest.raises(BuildFailed) as caught:
+    with pytest.raises(ConfigurationError, match="list of processes") as caught:
         await sources.fetch(location, tmp_path / "out", redactor)
 
     assert "s3cr3t" not in str(caught.value)
