@@ -20,6 +20,7 @@ from benchmarks import (
     packing,
     reactor_tick_gap,
     sandbox_cost,
+    source_fetch,
 )
 from benchmarks.figure import Figure
 
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "export": export.measure,
     "reactor-tick-gap": reactor_tick_gap.measure,
     "sandbox-cost": sandbox_cost.measure,
+    "source-fetch": source_fetch.measure,
     "hostile-neighbour": hostile_neighbour.measure,
 }
 MEMORY = Path("/dev/shm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import treq
@@ -73,7 +73,7 @@ class Fetcher:
         shown = without_password(shown or url)
         file = repository_file(url)
         if file is not None and self._sources is not None:
-            return await _read_repository(self._sources, file, known, shown, redactor)
+            return await _read_repository(self._reactor, self._sources, file, known, shown, redactor)
         try:
             kind = urlsplit(url)
         except ValueError as error:
@@ -117,7 +117,7 @@ class _OutOfTime(Exception):
     """The time limit of a request."""
 
 
-def _out_of_time(_result: object, _seconds: float) -> Fetched:
+def _out_of_time(_result: object, _seconds: float) -> NoReturn:
     raise _OutOfTime
 
 
@@ -146,12 +146,16 @@ async def _body(response: IResponse, shown: str) -> bytes:
 
 
 async def _read_repository(
-    sources: Sources, file: RepositoryFile, known: Validators, shown: str, redactor: Redactor
+    clock: IReactorTime, sources: Sources, file: RepositoryFile, known: Validators, shown: str, redactor: Redactor
 ) -> Fetched:
     """A file of a repository's default branch; the commit stands for an entity tag."""
     repository = repository_file(shown)
+    public = repository.repository if repository else shown
+    reading = ensureDeferred(sources.read(file, public, redactor, known.etag, LARGEST))
     try:
-        found = await sources.read(file, repository.repository if repository else shown, redactor, known.etag, LARGEST)
+        found = await reading.addTimeout(LONGEST, clock, _out_of_time)
+    except _OutOfTime:
+        raise ConfigurationError(shown, f"no whole answer within {LONGEST:.0f} s") from None
     except (BuildFailed, TimedOut) as error:
         raise ConfigurationError(shown, str(error)) from None
     return Fetched(found.data, Validators(etag=found.commit))

@@ -81,11 +81,15 @@ _TOO_LARGE = "File too large"
 
 
 class Remote(NamedTuple):
-    """A repository elsewhere: its URL with secrets, the form that may be shown, and what hides the former."""
+    """A repository elsewhere: its URL with secrets, the form that may be shown, and what hides the former.
+
+    Only who is ``patient`` has a server asked again that does not answer.
+    """
 
     url: str
     shown: str
     redactor: Redactor
+    patient: bool = True
 
     @property
     def is_local(self) -> bool:
@@ -122,11 +126,11 @@ class Git:
     async def ask(
         self, remote: Remote, *arguments: str, settings: Mapping[str, str] = {}, timeout: float = LONGEST
     ) -> bytes:
-        """A command that talks to the repository, tried a few times where that is on another machine.
+        """A command that talks to the repository, tried a few times for the patient where that is on another machine.
 
         Raises `ConfigurationError` where the server says something that it would say again.
         """
-        if remote.is_local:
+        if remote.is_local or not remote.patient:
             return await self.run(remote, *arguments, settings=settings, timeout=timeout)
         attempt = lambda: self.run(remote, *arguments, settings=settings, timeout=timeout)  # noqa: E731
         return await retried(self._reactor, attempt, lambda text: None)

@@ -80,9 +80,9 @@ class Sources:
     async def read(self, file: RepositoryFile, shown: str, redactor: Redactor, known: str, limit: int) -> Known:
         """A file of at most ``limit`` bytes of a repository's default branch, unless its commit is still ``known``.
 
-        Raises what `fetch` does.
+        Raises what `fetch` does, and does not try again: whoever watches a file will.
         """
-        remote = _remote(file.repository, shown, redactor)
+        remote = _remote(file.repository, shown, redactor)._replace(patient=False)
         mirror = self._mirror(remote)
         path = _relative(SourceLocation(file.repository, shown, file.path))
         revision = await mirror.fetch(remote, "")
