@@ -25,6 +25,9 @@ from imaginator.model.giturl import check_branch, is_commit, is_short_commit
 MOST_PACKS = 100
 """Fetches after which a mirror begins anew, so that it is neither slow nor large for ever."""
 
+REMEMBERED = 256
+"""Listings that are remembered: what a path of a commit holds never changes."""
+
 AT_ONCE = 10_000
 """Contents that one fetch asks for: their names are arguments."""
 
@@ -45,6 +48,7 @@ class Mirror:
     def __init__(self, git: Git) -> None:
         self._git = git
         self._lock = DeferredLock()
+        self._listings: dict[tuple[str, str], Listing] = {}
 
     async def fetch(self, remote: Remote, branch: str) -> Revision:
         """Make the commit of ``branch`` (or tag, or commit id; empty: the default branch) present.
@@ -73,9 +77,10 @@ class Mirror:
         except BuildFailed:
             async with self._lock:
                 await self._begin_anew(remote, commit)
+            self._listings.clear()
             shutil.rmtree(into)
             into.mkdir()
-            await self._write(remote, commit, listing, into)
+            await self._write(remote, commit, await self._listed(remote, commit, directory), into)
         return into / listing.place
 
     async def read(self, remote: Remote, commit: str, path: str, limit: int) -> bytes:
@@ -148,6 +153,16 @@ class Mirror:
 
     async def _listed(self, remote: Remote, commit: str, path: str) -> Listing:
         """What ``path`` holds, with all its contents present; a mirror that cannot tell is damaged and begins anew."""
+        listing = self._listings.get((commit, path))
+        if listing is None:
+            listing = await self._whole(remote, commit, path)
+            if len(self._listings) >= REMEMBERED:
+                self._listings.clear()
+            listing.forget_names()
+            self._listings[commit, path] = listing
+        return listing
+
+    async def _whole(self, remote: Remote, commit: str, path: str) -> Listing:
         try:
             listing = await self._list(remote, commit, path)
         except BuildFailed:

@@ -39,7 +39,10 @@ LARGEST_FILE = 4 << 30
 MOST_MEMORY = 4 << 30
 """Bytes of memory of a Git process: a delta of some kilobytes may mean gigabytes."""
 
-_HELPER = '#!/bin/sh\n# Called by git as: git-remote-imaginator origin SCHEME\nexec git "remote-$2" hidden\n'
+_HELPER = """#!/bin/sh
+# Called by git, with its programs on the PATH, as: git-remote-imaginator origin SCHEME
+exec "git-remote-$2" hidden
+"""
 
 _SETTINGS = {
     "core.attributesFile": "/dev/null",
@@ -77,6 +80,7 @@ _FINAL = re.compile(
 )
 """Words of a server that would answer the same again."""
 
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
 _TOO_LARGE = "File too large"
 
 
@@ -234,7 +238,7 @@ def write_helpers(directory: Path) -> None:
 def _failure(remote: Remote, command: str, ended: Exit, words: str) -> ImaginatorError:
     if _TOO_LARGE in words:
         return ConfigurationError(remote.shown, f"git {command}: more than {LARGEST_FILE} bytes")
-    told = f"git {command}: {ended.describe()}: {remote.redact(words)}"
+    told = f"git {command}: {ended.describe()}: {remote.redact(_CONTROL.sub(' ', words))}"
     if _FINAL.search(words):
         return ConfigurationError(remote.shown, told)
     return BuildFailed(f"{remote.shown}: {told}")
@@ -253,7 +257,7 @@ def _as_owner(repository: Path) -> dict[str, str]:
     """Let a local repository be served by its owner: root refuses those of others, whose settings can run programs."""
     try:
         owner = repository.stat()
-    except OSError:
+    except (OSError, ValueError):  # a NUL in it
         return {}
     if owner.st_uid == os.geteuid():
         return {}

@@ -43,6 +43,7 @@ class Listing:
         self._path = path.encode(errors="surrogateescape")
         self._rest = b""
         self._seen: set[bytes] = set()
+        self._trees = {self._path}
         self._bytes = 0
         self.mode = b"" if path else DIRECTORY
         """Of the path itself; empty where there is no such path."""
@@ -63,27 +64,36 @@ class Listing:
                 raise BuildFailed(f"{self._shown}: {entry[:500].decode(errors='replace')}")
             self._add(*found.groups())
 
+    def forget_names(self) -> None:
+        """Keep only what is wanted of a listing that has been read."""
+        self._seen.clear()
+        self._trees.clear()
+
     def _add(self, mode: bytes, kind: bytes, number: bytes, size: bytes, path: bytes) -> None:
         if size == b"BAD":
             self.missing[number.decode()] = None
         if path == self._path:
             self.mode, self.id, self.size = mode, number.decode(), int(size) if size.isdigit() else 0
         elif not self._path or path.startswith(self._path + b"/"):
-            self._check_name(path)
+            self._check(mode, path)
             self._count(path, int(size) if size.isdigit() else 0)
         elif path.rpartition(b"/")[2] == _ATTRIBUTES and kind == b"blob" and mode.startswith(b"100"):
             self.attributes.append(f"{mode.decode()},{number.decode()},{path.decode(errors='surrogateescape')}")
 
-    def _check_name(self, path: bytes) -> None:
-        name = path.rpartition(b"/")[2]
-        if name.lower() in _FORBIDDEN:
+    def _check(self, mode: bytes, path: bytes) -> None:
+        """Refuse what Git itself never makes: it would fail on it, or worse."""
+        parent, _, name = path.rpartition(b"/")
+        if name.lower() in _FORBIDDEN or (mode, name.lower()) == (b"120000", b".gitmodules"):
             raise self._refusal(path, "a name that no file in a repository may have")
         if len(name) > LONGEST_NAME or len(path) > LONGEST_PATH:
-            raise self._refusal(
-                path[:100], f"a name longer than {LONGEST_NAME} or a path longer than {LONGEST_PATH} bytes"
-            )
+            problem = f"a name longer than {LONGEST_NAME} or a path longer than {LONGEST_PATH} bytes"
+            raise self._refusal(path[:100], problem)
         if path in self._seen:
             raise self._refusal(path, "is there twice")
+        if parent not in self._trees:
+            raise self._refusal(path, "a name with a slash in it")
+        if mode == DIRECTORY:
+            self._trees.add(path)
 
     def _count(self, path: bytes, size: int) -> None:
         self._seen.add(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -18,6 +19,9 @@ from imaginator.sandbox.process import Reactor, capture
 
 KEPT = 30 * 86400.0
 """Seconds that a mirror is kept which nobody uses."""
+
+REMEMBERED = 64
+"""Uses of mirrors for which one is remembered with what it holds."""
 
 _REMOVAL = 600.0
 _DIRECTORY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1024}")
@@ -60,6 +64,8 @@ class Sources:
         self._directory = directory
         self._helpers = directory / "helpers"
         self._mirrors: WeakValueDictionary[str, Mirror] = WeakValueDictionary()
+        self._prepared = False
+        self._recent: deque[Mirror] = deque(maxlen=REMEMBERED)
 
     async def fetch(self, location: SourceLocation, into: Path, redactor: Redactor) -> Checkout:
         """Bring the manifest's directory: a Git one is checked out below ``into``, which must not exist yet.
@@ -91,23 +97,29 @@ class Sources:
         return Known(await mirror.read(remote, revision.commit, path, limit), revision.commit)
 
     async def trim(self) -> None:
-        """Remove the mirrors that nobody has used for `KEPT` seconds."""
+        """Remove the mirrors that nobody has used for `KEPT` seconds, and what a killed daemon left of others."""
         oldest = self._reactor.seconds() - KEPT
-        stale = [
-            str(path)
-            for path in self._directory.glob("*.git")
-            if path.stat().st_mtime < oldest and path.stem not in self._mirrors
-        ]
-        if stale:
-            await capture(self._reactor, ["rm", "-rf", "--", *stale], {"PATH": PATH}, timeout=_REMOVAL)
+        self._recent.clear()
+        for path in self._unused(".git"):
+            if path.stat().st_mtime < oldest:
+                # Whoever wants it from now on begins anew.
+                path.rename(path.with_suffix(".stale"))
+        gone = [str(path) for suffix in (".stale", ".new", ".old") for path in self._unused(suffix)]
+        if gone:
+            await capture(self._reactor, ["rm", "-rf", "--", *gone], {"PATH": PATH}, timeout=_REMOVAL)
+
+    def _unused(self, suffix: str) -> list[Path]:
+        return [path for path in self._directory.glob(f"*{suffix}") if path.stem not in self._mirrors]
 
     def _mirror(self, remote: Remote) -> Mirror:
         name = hashlib.sha256(remote.shown.encode(errors="surrogateescape")).hexdigest()
-        if not self._helpers.exists():
+        if not self._prepared:
+            self._prepared = True
             self._directory.mkdir(parents=True, exist_ok=True)
             write_helpers(self._helpers)
         mirror = self._mirrors.get(name) or Mirror(Git(self._reactor, self._directory / f"{name}.git", self._helpers))
         self._mirrors[name] = mirror
+        self._recent.append(mirror)
         return mirror
 
 

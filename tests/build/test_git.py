@@ -557,10 +557,13 @@ async def test_unused_mirrors_go(bench: Bench) -> None:
     os.utime(stale, (0, reactor.seconds() - sources.KEPT - 1))
     await bench.fetch(f"file://{bench.repository.directory}")
 
+    (stale.parent / "killed.new").mkdir()
+
     await bench.sources.trim()
 
     assert not stale.exists()
     assert bench.mirror().exists()
+    assert ["git", "helpers"] == sorted(path.suffix[1:] or path.name for path in stale.parent.iterdir())
 
 
 @pytest_twisted.ensureDeferred
