@@ -23,7 +23,7 @@ from imaginator.model.errors import BuildFailed, ConfigurationError
 from imaginator.model.giturl import check_branch, is_commit, is_short_commit
 
 MOST_PACKS = 100
-"""Fetches after which a mirror begins anew, so that it is neither slow nor large for ever."""
+"""Fetches, and changes of a secret, after which a mirror begins anew: it is neither slow nor large for ever."""
 
 REMEMBERED = 256
 """Listings that are remembered: what a path of a commit holds never changes."""
@@ -77,7 +77,6 @@ class Mirror:
         except BuildFailed:
             async with self._lock:
                 await self._begin_anew(remote, commit)
-            self._listings.clear()
             shutil.rmtree(into)
             into.mkdir()
             await self._write(remote, commit, await self._listed(remote, commit, directory), into)
@@ -103,7 +102,9 @@ class Mirror:
             check_branch(branch, remote.shown)
         names = _full_names(branch)
         question = ("ls-remote", "--symref", "origin", "HEAD", *names)
-        offered, default = _parse_references(await self._git.ask(remote, *question, timeout=LONGEST_QUESTION))
+        # Asked from no repository at all, so that a damaged mirror does not matter.
+        nowhere = self._git.at(self._git.directory / "none")
+        offered, default = _parse_references(await nowhere.ask(remote, *question, timeout=LONGEST_QUESTION))
         for name in names or ["HEAD"]:
             if name in offered:
                 return Revision(branch or default, offered[name])
@@ -116,19 +117,21 @@ class Mirror:
     async def _download(self, remote: Remote, commit: str) -> None:
         """Fetch one commit, without its history and if possible without contents, and keep a reference to it."""
         directory = self._git.directory
-        if len(list(directory.glob("objects/pack/*.pack"))) >= MOST_PACKS or not directory.exists():
-            await self._begin_anew(remote, commit, whole=False)
+        crowd = [*directory.glob("objects/pack/*.pack"), *directory.glob("refs/imaginator/*")]
+        if len(crowd) >= MOST_PACKS or not directory.exists():
+            await self._begin_anew(remote, commit)
             return
         # Only we fetch, one at a time: what lies here now is a killed Git's.
-        for left in (
-            *directory.glob("*.lock"),
-            *directory.glob("refs/**/*.lock"),
-            *directory.glob("objects/pack/tmp_*"),
-        ):
-            left.unlink()
-        await self._bring(self._git, remote, commit, whole=False)
+        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
+            for left in directory.glob(pattern):
+                left.unlink()
+        try:
+            await self._bring(self._git, remote, commit)
+        except BuildFailed:
+            # The mirror may be the reason.
+            await self._begin_anew(remote._replace(patient=False), commit)
 
-    async def _bring(self, git: Git, remote: Remote, commit: str, whole: bool) -> None:
+    async def _bring(self, git: Git, remote: Remote, commit: str, whole: bool = False) -> None:
         less, settings = ((), {}) if whole else ((_FILTER,), WITHOUT_CONTENTS)
         wanted = f"{commit}:{_reference_name(remote, commit)}"
         try:
@@ -136,8 +139,9 @@ class Mirror:
         except ConfigurationError as error:
             raise _explained(error, remote, commit) from None
 
-    async def _begin_anew(self, remote: Remote, commit: str, whole: bool = True) -> None:
-        """Make a mirror of one commit, which takes the place of the one that is there when it is whole."""
+    async def _begin_anew(self, remote: Remote, commit: str, whole: bool = False) -> None:
+        """Make a mirror of one commit, which takes the place of the one that is there when it is done."""
+        self._listings.clear()
         directory = self._git.directory
         fresh, old = directory.with_suffix(".new"), directory.with_suffix(".old")
         for left in (fresh, old):
@@ -211,7 +215,7 @@ class Mirror:
                 await self._git.ask(remote, *_FETCH, _FILTER, "origin", *some, settings=CONTENTS)
             listing = await self._list(remote, commit, path)
         except (BuildFailed, ConfigurationError):
-            await self._begin_anew(remote, commit)
+            await self._begin_anew(remote._replace(patient=False), commit, whole=True)
             return await self._list(remote, commit, path)
         return listing
 
@@ -280,11 +284,8 @@ def _unknown(branch: str, default: str) -> str:
     if not branch:
         return "no default branch: the repository is empty, or its HEAD names a branch that does not exist"
     hint = "; a commit is asked for by its full id" if is_short_commit(branch) else ""
-    return (
-        f"no branch, tag or commit {branch!r}; the default branch is {default!r}{hint}"
-        if default
-        else (f"no branch, tag or commit {branch!r}{hint}")
-    )
+    known = f"; the default branch is {default!r}" if default else ""
+    return f"no branch, tag or commit {branch!r}{known}{hint}"
 
 
 def _explained(error: ConfigurationError, remote: Remote, commit: str) -> ConfigurationError:

@@ -80,6 +80,7 @@ _FINAL = re.compile(
 )
 """Words of a server that would answer the same again."""
 
+_ESCAPE = re.compile("%[0-9a-f]{2}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
 _TOO_LARGE = "File too large"
 
@@ -102,6 +103,8 @@ class Remote(NamedTuple):
 
     def redact(self, text: str) -> str:
         """``text`` without secrets, those included that are written out in the URL."""
+        # Git writes what it encodes in lower case.
+        text = _ESCAPE.sub(lambda found: found[0].upper(), text)
         text = self.redactor.text(text).replace(self.url, self.shown)
         for password in passwords(self.url):
             for form in (password, unquote(password)):

@@ -467,7 +467,26 @@ def lose(mirror: Path) -> None:
     shutil.rmtree(mirror / "objects" / "pack")
 
 
-@pytest.mark.parametrize("damage", [truncate, garble, lose])
+def behead(mirror: Path) -> None:
+    """Leave something that Git takes for no repository."""
+    (mirror / "HEAD").write_text("")
+
+
+@pytest.mark.parametrize("damage", [truncate, garble, lose, behead])
+@pytest_twisted.ensureDeferred
+async def test_damaged_mirror_gets_new_commits(bench: Bench, damage: Callable[[Path], None]) -> None:
+    """A damaged mirror does not keep a newer commit from being fetched."""
+    async with served(Backend(bench.folder)) as address:
+        await bench.fetch(url_of(address))
+        damage(bench.mirror())
+        commit = bench.repository.commit({"one/manifest": '{"new": 1}'})
+        checkout = await bench.fetch(url_of(address))
+
+    assert commit == checkout.commit
+    assert b'{"new": 1}' == content(checkout.directory)["manifest"]
+
+
+@pytest.mark.parametrize("damage", [truncate, garble, lose, behead])
 @pytest_twisted.ensureDeferred
 async def test_damaged_mirror_begins_anew(bench: Bench, damage: Callable[[Path], None]) -> None:
     """Whatever happened to its objects, the next fetch gives the right files and leaves a good mirror."""
