@@ -32,7 +32,9 @@ bench: $(VENV)/ready  ## every figure, as a ratio to a yardstick of the same run
 lint: $(VENV)/ready  ## the linters alone
 	$(BIN)/python -m pytest tests/test_linters.py tests/test_layering.py
 
-fuzz: $(VENV)/ready  ## random builds against plain copies, thousands of them (EXAMPLES=number for another count)
+fuzz: $(VENV)/ready  ## every parser for a minute (SECONDS=number); random builds against plain copies, thousands (EXAMPLES=number)
+	$(BIN)/python -m pip install --quiet --retries 5 --editable '.[fuzz]' --config-settings editable_mode=compat
+	$(BIN)/python -m tests.hostile.fuzzing $(or $(SECONDS),60)
 	IMAGINATOR_FUZZ=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest --timeout 0 tests/store/test_overlay_machine.py
 
 docs: $(VENV)/ready  ## the documentation, in docs/_build
