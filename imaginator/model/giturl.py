@@ -21,7 +21,9 @@ _FILE = re.compile(rf"((?:(?:https?|ssh|git)://|[\w.+-]+@)[^\s]*?\.git)/({_PLAIN
 _BRANCH = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//))[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]{1,255}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,63}")
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):([^/@$][^/@]*)@")
+_PASSWORD = re.compile(r"(?P<before>://[^/@:]*:)(?P<word>[^/@$][^/@]*)(?=@)")
+# A user alone, over HTTP: nobody is there to be asked for a password, so it is a token.
+_TOKEN = re.compile(r"^(?P<before>https?://)(?P<word>[^/@:$][^/@:]*)(?=@)")
 
 
 class RepositoryFile(NamedTuple):
@@ -62,10 +64,10 @@ def repository_file(url: str) -> RepositoryFile | None:
 
 
 def without_password(url: str) -> str:
-    """The form that may be shown of a URL with a literal password in it; one given by a variable's name stays."""
-    return _PASSWORD.sub(r"\1:***@", url)
+    """The form that may be shown of a URL with a literal password or token in it; a variable's name stays."""
+    return _TOKEN.sub(r"\g<before>***", _PASSWORD.sub(r"\g<before>***", url))
 
 
 def passwords(url: str) -> list[str]:
-    """The literal password of a URL, if there is one."""
-    return [found[2] for found in _PASSWORD.finditer(url)]
+    """The literal password or token of a URL, if there is one."""
+    return [found["word"] for pattern in (_PASSWORD, _TOKEN) if (found := pattern.search(url))]

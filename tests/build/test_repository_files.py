@@ -62,10 +62,11 @@ def test_other_urls(url: str) -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    """A literal password is replaced, a variable's name stays."""
-    urls = ["https://u:word@host/x", "https://u:$WORD@host/x", "https://u@host/x:y@z", "git@host:x"]
+    """A literal password, or a user over HTTP that must be a token, is replaced; a variable's name stays."""
+    hidden = {"https://u:word@host/x": "https://u:***@host/x", "http://token@host/x": "http://***@host/x"}
+    urls = ["https://u:$WORD@host/x", "https://$TOKEN@host/x", "https://host/x:y@z", "git@host:x", "ssh://git@host/x"]
 
-    assert ["https://u:***@host/x", *urls[1:]] == [without_password(url) for url in urls]
+    assert [*hidden.values(), *urls] == [without_password(url) for url in (*hidden, *urls)]
 
 
 @pytest_twisted.ensureDeferred

@@ -10,6 +10,8 @@ from twisted.logger import capturedLogs
 
 from imaginator.model.errors import ConfigurationError
 from tests.support.building import Files, make_configuration
+from tests.support.git_repository import Repository
+from tests.support.git_server import Backend, served
 from tests.support.store_parts import running_store
 
 
@@ -184,3 +186,31 @@ async def test_arguments_that_a_shell_would_have_seen_are_warned_of(tmp_path: Pa
     assert [
         f"{place}: '/var/cache/*' reaches the program as it stands; the original let the shell interpret it"
     ] == told
+
+
+async def test_configuration_in_git(tmp_path: Path) -> None:
+    """Both files may lie in a repository with a password, which a refusal does not tell."""
+    secret = "s3cr3t-word"
+    repository = Repository(tmp_path / "conf.git")
+    backend = Backend(tmp_path, password=secret)
+    async with running_store(tmp_path / "state") as parts, served(backend) as address:
+        files = Files(repository.directory)
+        files.write_main(
+            {"small": "deb"},
+            {"deb": {}},
+            ImageStreamsUrl=f"http://$TOKEN:$TOKEN@{address}/at/conf.git/{files.streams.name}",
+        )
+        files.write_streams(["app"])
+        files.variables = tmp_path / "variables"
+        files.variables.write_text(f"TOKEN={secret}\n")
+        repository.commit({})
+        url = f"http://{secret}:{secret}@{address}/at/conf.git/{files.main.name}"
+        configuration = make_configuration(parts, files, url=url)
+        await configuration.load()
+        names = configuration.names
+        backend.password = "another"
+        await configuration.reload()
+
+        assert ["app", "small"] == names == configuration.names
+        assert 2 == len(configuration.errors)
+        assert [] == [error for error in configuration.errors if secret in configuration.redact(error)]

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from imaginator.build.fetch import Fetcher
 from imaginator.build.job import Job, SourceResolver, SourceWish
 from imaginator.build.monitor import Monitor
+from imaginator.build.sources import Sources
 from imaginator.model.build import BuildRequest, Stage
 from imaginator.model.identity import Caller
 from imaginator.model.image import Image
@@ -146,7 +147,7 @@ def make_configuration(parts: StoreParts, files: Files, clock: Any = reactor, ur
     return Configuration(
         ConfigurationParts(
             reactor=clock,
-            fetcher=Fetcher(cast(Any, reactor)),
+            fetcher=Fetcher(cast(Any, reactor), sources=Sources(cast(Any, reactor), parts.directory / "sources")),
             workers=parts.workers,
             state_dir=parts.directory,
             url=url or str(files.main),
