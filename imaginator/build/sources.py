@@ -13,7 +13,7 @@ from imaginator.build.environment import PATH
 from imaginator.build.git import Mirror
 from imaginator.build.gitrun import Git, Remote, write_helpers
 from imaginator.model.errors import ConfigurationError
-from imaginator.model.giturl import RepositoryFile, check_url
+from imaginator.model.giturl import RepositoryFile, check_length, check_url
 from imaginator.model.redaction import Redactor
 from imaginator.sandbox.process import Reactor, capture
 
@@ -73,6 +73,7 @@ class Sources:
         Raises `ConfigurationError` where the location makes no sense, `BuildFailed` where it cannot be reached;
         neither shows a secret.
         """
+        check_length(location.url, location.shown)
         directory = _relative(location)
         if location.url.startswith(_PLAIN):
             return _plain(location, directory)

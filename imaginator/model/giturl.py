@@ -35,10 +35,15 @@ class RepositoryFile(NamedTuple):
 
 def check_url(url: str, shown: str) -> None:
     """Raise `ConfigurationError` unless ``url`` names a repository by one of the usual transports."""
-    if len(url) > LONGEST_URL:
-        raise ConfigurationError(shown[:80], f"a Git URL of {len(url)} characters: at most {LONGEST_URL} are allowed")
+    check_length(url, shown)
     if not _URL.fullmatch(url):
         raise ConfigurationError(shown, "no Git URL: expected https://, http://, ssh://, git://, file:// or user@host:")
+
+
+def check_length(url: str, shown: str) -> None:
+    """Raise `ConfigurationError`, which shows only the beginning, for a location that is too long to be one."""
+    if len(url) > LONGEST_URL:
+        raise ConfigurationError(shown[:80], f"no URL: {len(url)} characters, at most {LONGEST_URL} are allowed")
 
 
 def check_branch(branch: str, shown: str) -> None:

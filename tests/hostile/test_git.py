@@ -73,6 +73,23 @@ URLS: dict[str, str] = {
 }
 """All are refused as no Git URL, before Git hears of them."""
 
+PLACES: dict[str, str] = {
+    "relative": "dir://x",
+    "nothing": "dir://",
+    "climbing": "dir://../etc",
+    "missing": "dir:///nowhere",
+    "file": "dir:///etc/passwd",
+    "device": "dir:///dev/zero",
+    "NUL": "dir:///etc\0",
+    "newline": "dir:///etc\n",
+    "lone surrogate": "dir:///\udfff",
+    "name of 300 bytes": "dir:///" + "x" * 300,
+    "path of 4,000 bytes": "dir:///" + "x/" * 2_000,
+    "10 MB": "dir:///" + "x" * 10_000_000,
+    "shell": "dir:///$(TOUCH)",
+}
+"""None is a directory of this machine."""
+
 SHELL_URLS: dict[str, str] = {
     "shell in a local path": "/srv/$(TOUCH).git",
     "quotes in a local path": "file:///srv/';TOUCH;'.git",
@@ -399,6 +416,7 @@ FILES: dict[str, tuple[Make, str, str]] = {
 
 DEFECTS: list[Defect] = [
     *(Defect("Git URL", name) for name in (*URLS, *SHELL_URLS)),
+    *(Defect("dir:// URL", name) for name in PLACES),
     *(Defect("Git branch", name) for name in (*BRANCHES, *UNKNOWN_BRANCHES)),
     *(Defect("manifest directory", name) for name in DIRECTORIES),
     *(Defect("Git repository", name) for name in TREES),
@@ -426,7 +444,7 @@ async def refused(fetching: object) -> str:
     """The one sentence that a fetch ends with."""
     with pytest.raises(ImaginatorError) as caught:
         await fetching  # type: ignore[misc]
-    assert len(str(caught.value)) < 4000
+    assert len(str(caught.value)) < 6000
     return str(caught.value)
 
 
@@ -441,8 +459,17 @@ async def test_url_that_is_none(repository: Repository, sources: Sources, tmp_pa
     """What is no URL of a repository is refused before Git hears of it."""
     url = URLS[name].replace("TOUCH", touch(tmp_path))
 
-    with pytest.raises(ConfigurationError, match="Git URL"):
+    with pytest.raises(ConfigurationError, match="no (?:Git )?URL"):
         await sources.fetch(SourceLocation(url, url), tmp_path / "out", PLAIN)
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest_twisted.ensureDeferred
+async def test_place_that_is_none(repository: Repository, sources: Sources, tmp_path: Path, name: str) -> None:
+    """A plain directory has to be one, by an absolute path."""
+    url = PLACES[name].replace("TOUCH", touch(tmp_path))
+
+    assert await refused(sources.fetch(SourceLocation(url, url), tmp_path / "out", PLAIN))
 
 
 @pytest.mark.parametrize("name", SHELL_URLS)

@@ -189,6 +189,7 @@ class SshServer:
     @contextmanager
     def run(self) -> Iterator[None]:
         """Serve."""
+        # Where its service does not run, nobody has made it; other tests' servers may be using it, so it stays.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
         assert sshd
