@@ -425,13 +425,19 @@ DEFECTS: list[Defect] = [
 """Every pair of entry point and defect."""
 
 
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
-    """A repository with one commit; whatever a test did with it, nothing ran and nothing was written elsewhere."""
+@pytest.fixture(autouse=True)
+def nothing_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test did, nothing ran and nothing was written elsewhere; what fails is not tried again."""
     monkeypatch.setattr("imaginator.build.retry.DELAYS", ())
-    yield Repository(tmp_path / "repository")
+    yield
     marks = [tmp_path / RAN, tmp_path / "escaped", Path("/escaped"), Path("/tmp/escaped")]
     assert [] == [path for path in marks if path.exists()]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository with one commit."""
+    return Repository(tmp_path / "repository")
 
 
 @pytest.fixture
@@ -455,7 +461,7 @@ def test_every_defect_is_named_once() -> None:
 
 @pytest.mark.parametrize("name", URLS)
 @pytest_twisted.ensureDeferred
-async def test_url_that_is_none(repository: Repository, sources: Sources, tmp_path: Path, name: str) -> None:
+async def test_url_that_is_none(sources: Sources, tmp_path: Path, name: str) -> None:
     """What is no URL of a repository is refused before Git hears of it."""
     url = URLS[name].replace("TOUCH", touch(tmp_path))
 
@@ -465,7 +471,7 @@ async def test_url_that_is_none(repository: Repository, sources: Sources, tmp_pa
 
 @pytest.mark.parametrize("name", PLACES)
 @pytest_twisted.ensureDeferred
-async def test_place_that_is_none(repository: Repository, sources: Sources, tmp_path: Path, name: str) -> None:
+async def test_place_that_is_none(sources: Sources, tmp_path: Path, name: str) -> None:
     """A plain directory has to be one, by an absolute path."""
     url = PLACES[name].replace("TOUCH", touch(tmp_path))
 
@@ -474,7 +480,7 @@ async def test_place_that_is_none(repository: Repository, sources: Sources, tmp_
 
 @pytest.mark.parametrize("name", SHELL_URLS)
 @pytest_twisted.ensureDeferred
-async def test_url_of_nothing(repository: Repository, sources: Sources, tmp_path: Path, name: str) -> None:
+async def test_url_of_nothing(sources: Sources, tmp_path: Path, name: str) -> None:
     """A URL is never part of a command; where it leads nowhere, that is said."""
     url = SHELL_URLS[name].replace("TOUCH", touch(tmp_path).replace(" ", "${IFS}"))
 
@@ -483,12 +489,12 @@ async def test_url_of_nothing(repository: Repository, sources: Sources, tmp_path
 
 @pytest.mark.parametrize("name", BRANCHES)
 @pytest_twisted.ensureDeferred
-async def test_branch_that_is_none(repository: Repository, sources: Sources, tmp_path: Path, name: str) -> None:
+async def test_branch_that_is_none(sources: Sources, tmp_path: Path, name: str) -> None:
     """What is no name of a branch never reaches Git."""
     branch = BRANCHES[name].replace("TOUCH", touch(tmp_path))
 
     with pytest.raises(ConfigurationError, match="no name of a branch"):
-        await sources.fetch(repository.at("one", branch), tmp_path / "out", PLAIN)
+        await sources.fetch(SourceLocation("/srv/x.git", "/srv/x.git", "one", branch), tmp_path / "out", PLAIN)
 
 
 @pytest.mark.parametrize("name", UNKNOWN_BRANCHES)
