@@ -102,14 +102,20 @@ table {table} {{
 }}
 """
 
+# What a frame says of itself and what its sender told the kernel that it is can differ; slirp4netns believes the frame.
 _EGRESS_RULES = """
 table {table} {{
 {destinations}
-  chain egress {{
-    type filter hook egress device "{device}" priority 0; policy drop;
-    meta protocol arp accept
+  chain packets {{
     icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept
     {verdicts}
+    drop
+  }}
+  chain egress {{
+    type filter hook egress device "{device}" priority 0; policy drop;
+    ether type arp meta protocol arp accept
+    ether type ip meta protocol ip goto packets
+    ether type ip6 meta protocol ip6 goto packets
   }}
 }}
 """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -36,7 +37,7 @@ ALLOWED = """
     fstatfs64 fsync ftruncate ftruncate64 futimesat getcwd getdents getdents64 getxattr ioctl lchown lchown32
     lgetxattr link linkat listxattr llistxattr _llseek lremovexattr lseek lsetxattr lstat lstat64 mkdir mkdirat
     name_to_handle_at newfstatat open openat openat2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read
-    readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile sendfile64 setxattr
+    readahead readlink readlinkat readv removexattr rename renameat rmdir sendfile sendfile64 setxattr
     splice stat stat64 statfs statfs64 statx symlink symlinkat sync sync_file_range arm_sync_file_range syncfs
     tee truncate truncate64 umask unlink unlinkat utime utimensat utimensat_time64 utimes vmsplice write writev
     # waiting for files and for events
@@ -98,6 +99,9 @@ REFUSED = """
     fanotify_init
 """
 
+SOCKET_TYPES = {"stream": 1, "dgram": 2, "raw": 3, "rdm": 4, "seqpacket": 5, "dccp": 6}
+"""Kinds of sockets that can be opened (socket(2)): not SOCK_PACKET, which gives frames whatever family is asked for."""
+
 FAMILIES = {"unix": 1, "inet": 2, "inet6": 10, "netlink": 16}
 """Sockets that can be opened (address_families(7)): no packets, virtual machines or crypto."""
 
@@ -113,6 +117,9 @@ NEW_NAMESPACES = (
     CLONE_NEWPID,
     CLONE_NEWNET,
 )
+_TYPE_OF_SOCKET = 0xF
+"""SOCK_TYPE_MASK of linux/net.h: the rest are flags."""
+_RENAME_WHITEOUT = 4
 _FORMAT = 0o170000
 _DEVICES = (0o020000, 0o060000)
 _NO_DEVICES = (0, 0o100000, 0o010000, 0o140000)
@@ -159,9 +166,12 @@ def _add(rules: SyscallFilter) -> None:
         rules.add_rule(pyseccomp.ALLOW, name)
     for name in names(REFUSED):
         rules.add_rule(NOTIFY, name)
-    for family in FAMILIES.values():
-        rules.add_rule(pyseccomp.ALLOW, "socket", Arg(0, EQ, family))
+    for family, kind in itertools.product(FAMILIES.values(), SOCKET_TYPES.values()):
+        rules.add_rule(pyseccomp.ALLOW, "socket", Arg(0, EQ, family), Arg(1, MASKED_EQ, _TYPE_OF_SOCKET, kind))
     rules.add_rule(ERRNO(errno.EAFNOSUPPORT), "socket", Arg(0, GT, max(FAMILIES.values())))
+    # A whiteout is a device node that hides a file of a layer; only who stacks layers has a use for it.
+    rules.add_rule(pyseccomp.ALLOW, "renameat2", Arg(4, MASKED_EQ, _RENAME_WHITEOUT, 0))
+    rules.add_rule(ERRNO(errno.EINVAL), "renameat2", Arg(4, MASKED_EQ, _RENAME_WHITEOUT, _RENAME_WHITEOUT))
     for value in PERSONALITIES:
         rules.add_rule(pyseccomp.ALLOW, "personality", Arg(0, EQ, value))
     rules.add_rule(pyseccomp.ALLOW, "clone", Arg(0, MASKED_EQ, sum(NEW_NAMESPACES), 0))

@@ -24,6 +24,7 @@ from tests.escape.inside.probing import (
     probe,
 )
 
+SOCK_PACKET = 10
 SECONDS = 2.0
 """For a connection: an address that nobody answers at takes as long."""
 
@@ -157,6 +158,15 @@ def interfaces(world: World) -> Finding:
 def packets(world: World) -> Finding:
     """Read and write the packets of an interface (AF_PACKET)."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)):
+        if _on_own_network(world):
+            return Surface("packets of a network of its own")
+        return Reached("packets of the host")
+
+
+@probe("raw sockets")
+def packets_of_old(world: World) -> Finding:
+    """Read and write the packets of an interface by a socket of the internet's family (SOCK_PACKET)."""
+    with socket.socket(socket.AF_INET, SOCK_PACKET, socket.ntohs(3)):
         if _on_own_network(world):
             return Surface("packets of a network of its own")
         return Reached("packets of the host")
