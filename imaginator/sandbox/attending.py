@@ -32,6 +32,7 @@ _MKNOD = 27
 """CAP_MKNOD of capabilities(7)."""
 _AT_FDCWD = -100
 _MOST_TOLD = 20
+_LONGEST_REASON = 200
 
 
 class Line:
@@ -88,6 +89,13 @@ def tell(pipe: int, words: bytes) -> None:
     os.write(pipe, words)
 
 
+def say(sentence: str) -> None:
+    """A line after the output of a command that has ended."""
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        os.set_blocking(2, True)  # the command may have changed that
+        os.write(2, os.fsencode(sentence) + b"\n")
+
+
 def attend(line: Line, confinement: Confinement | None) -> bytes:
     """Stay until everything inside has ended; how the command ended, as of wait(2).
 
@@ -102,6 +110,8 @@ def attend(line: Line, confinement: Confinement | None) -> bytes:
             if supervisor is not None and descriptor == supervisor.listener:
                 if event & select.POLLHUP or not supervisor.answer_next():
                     waiting.unregister(supervisor.listener)
+                    # Who should make such a call after all gets an answer from the kernel (ENOSYS).
+                    os.close(supervisor.listener)
             elif not line.listen(known):
                 return _ended(known, supervisor)
         if confinement is not None and supervisor is None and known.keys() >= {b"init", b"listener"}:
@@ -145,7 +155,7 @@ class Supervisor:
             words = ", ".join(
                 f"{what} ({self._refused[what]} times)" if self._refused[what] > 1 else what for what in told
             )
-            os.write(2, f"sandbox: not permitted in a build: {words}\n".encode())
+            say(f"sandbox: not permitted in a build: {words}")
 
     def _decide(self, request: Request) -> int:
         """The errno for a call, 0 where it was done."""
@@ -160,6 +170,9 @@ class Supervisor:
             if error.errno == errno.EPERM:
                 self._refuse(f"{name} by {_program(request.pid)}")
             return error.errno or errno.EPERM
+        except Exception as error:  # whatever one call holds, the next one is to be answered
+            self._refuse(f"{name} by {_program(request.pid)}: {error!r}"[:_LONGEST_REASON])
+            return errno.EINVAL
         return 0
 
     def _refuse(self, what: str) -> None:
@@ -185,10 +198,10 @@ def make_node(listener: int, request: Request, name: str, places: set[str]) -> N
     """
     directory, path, mode, device = mknod_arguments(name, request.arguments)
     status = _status(request.pid)
-    if device == 0 or not int(status["CapEff"], 16) >> _MKNOD & 1:
+    if device == 0 or not int(status[b"CapEff"], 16) >> _MKNOD & 1:
         # A node 0:0 would hide a file of a layer: Linux lets anybody make one.
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-    owner, group = (int(status[kind].split()[3]) for kind in ("Uid", "Gid"))
+    owner, group = (int(status[kind].split()[3]) for kind in (b"Uid", b"Gid"))
     target = _absolute(request.pid, directory, _read_path(request.pid, path))
     with _parent_of(request.pid, target) as place:
         if not still_waits(listener, request):
@@ -196,7 +209,7 @@ def make_node(listener: int, request: Request, name: str, places: set[str]) -> N
         if _mount_of(place) not in places:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
         with files_as(owner, group):
-            os.mknod(os.path.basename(target), mode & ~int(status["Umask"], 8), device, dir_fd=place)
+            os.mknod(os.path.basename(target), mode & ~int(status[b"Umask"], 8), device, dir_fd=place)
 
 
 def mknod_arguments(name: str, arguments: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -225,9 +238,9 @@ def _read_path(pid: int, address: int) -> bytes:
     """A string of another process, which may end where its memory does."""
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         page = -address % _LONGEST_PATH or _LONGEST_PATH
-        data = os.pread(memory.fileno(), page, address)
+        data = _memory_at(memory.fileno(), page, address)
         if b"\0" not in data:
-            data += os.pread(memory.fileno(), _LONGEST_PATH, address + page)
+            data += _memory_at(memory.fileno(), _LONGEST_PATH, address + page)
     text, end, _ = data.partition(b"\0")
     if not end or len(text) >= _LONGEST_PATH:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
@@ -236,9 +249,17 @@ def _read_path(pid: int, address: int) -> bytes:
     return text
 
 
-def _status(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/status") as file:
-        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+def _memory_at(memory: int, size: int, address: int) -> bytes:
+    try:
+        return os.pread(memory, size, address)
+    except (OSError, OverflowError):  # nothing is there, or nothing can be
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+
+
+def _status(pid: int) -> dict[bytes, bytes]:
+    """Bytes: a process may call itself what it likes."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        return {name: value.strip() for name, _, value in (line.partition(b":") for line in file)}
 
 
 def _absolute(pid: int, directory: int, path: bytes) -> bytes:

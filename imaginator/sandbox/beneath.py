@@ -31,8 +31,16 @@ class Root:
         os.close(self.descriptor)
 
     def open(self, path: bytes, flags: int) -> int:
-        """Open a path, following links beneath the root."""
-        return open_beneath(self.descriptor, path, flags)
+        """Open a path, following links beneath the root; a device node, which may work here, is refused (EACCES)."""
+        found = open_beneath(self.descriptor, path, os.O_PATH | flags & os.O_DIRECTORY)
+        if flags & os.O_PATH:
+            return found
+        try:
+            if stat.S_IFMT(os.fstat(found).st_mode) in (stat.S_IFCHR, stat.S_IFBLK):
+                raise PermissionError(errno.EACCES, "a device", os.fsdecode(path))
+            return os.open(b"/proc/self/fd/%d" % found, flags | os.O_CLOEXEC)
+        finally:
+            os.close(found)
 
     @contextmanager
     def directory(self, path: bytes) -> Iterator[int]:

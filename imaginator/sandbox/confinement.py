@@ -32,6 +32,9 @@ DEVICES = {
 EMPTY = "empty"
 """A directory beside them, to be seen in place of others."""
 
+WORKSHOP = "workshop"
+"""Another one, where each command mounts what it then moves into its tree."""
+
 
 class Confinement:
     """One build's; ``scratch`` is a directory that it takes for its own mounts, in the holder's mount namespace.
@@ -55,7 +58,8 @@ class Confinement:
     def _make_devices(self) -> None:
         """The nodes that commands see, on a file system of the host's: in one of their own none would work."""
         os.mkdir(self.devices)
-        os.mkdir(os.path.join(self.devices, os.fsencode(EMPTY)), 0o555)
+        for name in (EMPTY, WORKSHOP):
+            os.mkdir(os.path.join(self.devices, os.fsencode(name)), 0o555)
         for name, (major, minor) in DEVICES.items():
             path = os.path.join(self.devices, os.fsencode(name))
             os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))

@@ -17,6 +17,7 @@ The steps and their order: namespaces(7), user_namespaces(7), pid_namespaces(7),
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -24,7 +25,7 @@ import resource
 import signal
 from collections.abc import Callable
 
-from imaginator.sandbox.attending import FAILED, Line, attend, tell
+from imaginator.sandbox.attending import FAILED, Line, attend, say, tell
 from imaginator.sandbox.interior import enter_root
 from imaginator.sandbox.kernel.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 from imaginator.sandbox.kernel.namespaces import (
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
 HOST_NAME = b"build"
 OUT_OF_MEMORY_FIRST = b"1000"
 """See proc(5), oom_score_adj."""
+NO_CORE = (1, 1)
+"""Bytes of core files: none is written, and unlike with 0 the host's program for them is not called (core(5))."""
 STATUS = 3
 """The attendant's descriptor of the pipe that tells how the command ended."""
 LAUNCH_FAILED = 125
@@ -139,9 +142,9 @@ def _attend(entry: Entry, parent: int, output: int, status: int) -> None:
 def _tell_denials(entry: Entry) -> None:
     """Say what the build was denied, after the output of the command that failed."""
     for sentence in entry.denials.told():
-        _say(f"sandbox: {sentence}")
+        say(f"sandbox: {sentence}")
     for destination in entry.network.refused() if entry.network else ():
-        _say(f"sandbox: network: {destination} was refused")
+        say(f"sandbox: network: {destination} was refused")
 
 
 def _take_standard_files(output: int, status: int, entry: Entry) -> None:
@@ -150,6 +153,7 @@ def _take_standard_files(output: int, status: int, entry: Entry) -> None:
     They belong to the command's root: ``/dev/stderr`` can then be opened by its path. What leads to the namespaces
     stays open until the command is executed.
     """
+    assert all(number > STATUS for number in entry.namespaces)
     empty, nothing = os.pipe()
     os.close(nothing)
     owner = entry.confinement.first if entry.confinement else 0
@@ -181,19 +185,15 @@ def _attempt(work: Callable[[], None]) -> None:
         work()
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"sandbox: {where}{error.strerror or error}")
+        say(f"sandbox: {where}{error.strerror or error}")
     except BaseException as error:
-        _say(f"sandbox: {error!r}")
-
-
-def _say(sentence: str) -> None:
-    os.write(2, os.fsencode(sentence) + b"\n")
+        say(f"sandbox: {error!r}")
 
 
 def _launch(entry: Entry, parent: int, line: Line) -> None:
     """The launcher: leave for new namespaces, and wait there for the end of everything."""
     die_with_parent(parent)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, NO_CORE)
     # Where memory runs out, the build's own processes are to go, not the holder, which is in their control groups.
     with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
         file.write(OUT_OF_MEMORY_FIRST)
@@ -246,11 +246,21 @@ def _init(entry: Entry, line: Line, mark: int) -> None:
     running = os.fork()
     if running == 0:
         _guarded(lambda: _execute(entry), lambda: None)
+    signal.signal(signal.SIGTERM, lambda *_: _pass_on(running))
     while True:
         pid, status = os.wait()
         if pid == running:
             line.ended(b"%d" % status)
             os._exit(0)
+
+
+def _pass_on(command: int) -> None:
+    """Let the command and what it has started know that the build is being ended."""
+    with contextlib.suppress(ProcessLookupError):
+        try:
+            os.killpg(command, signal.SIGTERM)
+        except ProcessLookupError:  # it has no group of its own yet
+            os.kill(command, signal.SIGTERM)
 
 
 def _give_up_privileges(confinement: Confinement, line: Line) -> None:
@@ -264,8 +274,11 @@ def _give_up_privileges(confinement: Confinement, line: Line) -> None:
 
 def _execute(entry: Entry) -> None:
     """Become the command; its exit statuses for what cannot be executed are the shell's."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored would stay so
-        signal.signal(number, signal.SIG_DFL)
+    # A session of its own: what it sends to its group is not for the processes outside of its namespaces.
+    os.setsid()
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)  # what Python, or whoever started the daemon, ignores would stay so
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     failure: OSError = FileNotFoundError(errno.ENOENT, "not found")
     for program in _candidates(entry):
         try:
@@ -274,7 +287,7 @@ def _execute(entry: Entry) -> None:
             continue
         except OSError as error:
             failure = error
-    _say(f"{os.fsdecode(entry.command[0])}: {failure.strerror}")
+    say(f"{os.fsdecode(entry.command[0])}: {failure.strerror}")
     os._exit(NOT_FOUND if failure.errno == errno.ENOENT else NOT_EXECUTABLE)
 
 

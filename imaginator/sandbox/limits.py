@@ -50,7 +50,14 @@ class ControlGroups:
 
     def __init__(self, name: str, limits: Limits) -> None:
         self._folders: list[Path] = []
-        for folder, file, value in _settings(f"{daemon(os.getpid())}-{name}", limits):
+        try:
+            self._make(f"{daemon(os.getpid())}-{name}", limits)
+        except OSError:
+            self.close()
+            raise
+
+    def _make(self, name: str, limits: Limits) -> None:
+        for folder, file, value in _settings(name, limits):
             if folder not in self._folders:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._folders.append(folder)
@@ -87,7 +94,7 @@ _VALUES_2: dict[str, Values] = {
 def available() -> list[str]:
     """Those of `CONTROLLERS` that this host offers."""
     if _unified():
-        return sorted(CONTROLLERS & set((ROOT / "cgroup.controllers").read_text().split()))
+        return sorted(CONTROLLERS & _delegated())
     return sorted(name for name in CONTROLLERS if (ROOT / name / _PROCESSES).exists())
 
 
@@ -111,8 +118,6 @@ def _unified() -> bool:
 def _settings(name: str, limits: Limits) -> Iterator[tuple[Path, str, str]]:
     """Folder, file and value of each limit that this host can set."""
     unified = _unified()
-    if unified:
-        _delegate()
     values = _VALUES_2 if unified else _VALUES_1
     for controller in available():
         for file, value in values[controller](limits):
@@ -121,12 +126,17 @@ def _settings(name: str, limits: Limits) -> Iterator[tuple[Path, str, str]]:
                 yield folder, file, str(value)
 
 
-def _delegate() -> None:
-    """Let version 2's groups below ours have the controllers."""
+def _delegated() -> set[str]:
+    """The controllers that version 2's groups below ours have, after every one was asked for.
+
+    One at a time, since Linux takes all or none: in a container the root may have processes, and then lends nothing.
+    """
     (ROOT / FOLDER).mkdir(exist_ok=True)
-    wanted = " ".join(f"+{name}" for name in available())
-    for folder in (ROOT, ROOT / FOLDER):
-        (folder / "cgroup.subtree_control").write_text(wanted)
+    for name in CONTROLLERS:
+        for folder in (ROOT, ROOT / FOLDER):
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.subtree_control").write_text(f"+{name}")
+    return set((ROOT / FOLDER / "cgroup.subtree_control").read_text().split())
 
 
 def daemon(pid: int) -> str:

@@ -114,6 +114,12 @@ class Child(ProcessProtocol):
         if self._reason and self._ended is None:
             self._terminate()
 
+    def not_started(self, status: int, words: bytes) -> None:
+        """There is no command, and none will be; it counts as one that said ``words`` and exited with ``status``."""
+        self._output(words)
+        if self._ended is None:
+            self._end(Exit(status, None, self._reason))
+
     def wait(self) -> Deferred[Exit]:
         """Fires with how the command ended, when its output has been handed on."""
         waiter: Deferred[Exit] = Deferred(self._forget)

@@ -190,12 +190,15 @@ class Sandbox:
 
     async def _start(self, child: Child, options: Mapping[str, object]) -> None:
         """Let the holder start a command; when it cannot, the command has ended with the holder's words."""
-        with pipe_to(child.read) as sink, pipe_to(child.read_status) as status:
-            try:
-                child.started(await self._channel.ask("start", options, sink, status))
-            except BuildFailed as error:
-                os.write(sink, f"sandbox: {error}\n".encode())
-                os.write(status, b"%d" % (LAUNCH_FAILED << 8))
+        try:
+            with pipe_to(child.read) as sink, pipe_to(child.read_status) as status:
+                try:
+                    child.started(await self._channel.ask("start", options, sink, status))
+                except BuildFailed as error:
+                    os.write(sink, f"sandbox: {error}\n".encode())
+                    os.write(status, b"%d" % (LAUNCH_FAILED << 8))
+        except OSError as error:  # no pipe is to be had
+            child.not_started(LAUNCH_FAILED, f"sandbox: {error.strerror}\n".encode())
 
     async def close(self) -> None:
         """End what runs, then the holder with its mounts; nothing is left when this returns."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import deferLater
 
 from imaginator.model.changes import Touches
-from imaginator.sandbox.attending import mknod_arguments
+from imaginator.model.errors import BuildFailed
+from imaginator.sandbox.attending import _read_path, mknod_arguments
+from imaginator.sandbox.process import Tail
 from imaginator.sandbox.sandbox import Bind, Workspace
-from tests.support.sandboxes import opened, run, small_tree, walk
+from tests.support.real_reactor import reactor
+from tests.support.sandboxes import ENVIRONMENT, opened, run, small_tree, walk
 
 
 @pytest.fixture
@@ -176,3 +182,89 @@ def test_a_directory_in_half_a_register(directory: int) -> None:
 
     assert (-100, 4096, 0x21A4, 0x103) == mknod_arguments("mknodat", registers)
     assert (-100, 4096, 0x21A4, 0x103) == mknod_arguments("mknod", registers[1:])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_node_by_a_program_of_any_name(workspace: Workspace) -> None:
+    """What a process calls itself may be no text; an address where nothing is fails as on any machine."""
+    script = """set -e
+busybox=$(printf '/bin/busybox\351')
+cp /bin/busybox "$busybox"
+"$busybox" mknod /null c 1 3
+"""
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, script)
+
+    assert ended.ok, said
+    assert os.makedev(1, 3) == os.lstat(workspace.upper / "null").st_rdev
+
+
+@pytest.mark.parametrize("address", [0, 1, 1 << 63, (1 << 64) - 1])
+def test_a_path_where_no_memory_is(address: int) -> None:
+    """EFAULT, as of the kernel."""
+    with pytest.raises(OSError, match=os.strerror(errno.EFAULT)):
+        _read_path(os.getpid(), address)
+
+
+@pytest_twisted.ensureDeferred
+async def test_signals_of_a_command_stay_within(workspace: Workspace) -> None:
+    """What it sends to its group is not for those that hold it; the signal that ends a build reaches all of it."""
+    script = "trap '' HUP INT USR1; kill -HUP 0; kill -INT 0; kill -USR1 0; echo alive; exit 3"
+    waiting = "trap 'echo told; exit 4' TERM; sleep 1000 & echo ready; wait"
+    told = Tail()
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, script)
+        child = sandbox.run(["sh", "-c", waiting], ENVIRONMENT, output=told, network=False)
+        while "ready" not in told.text():
+            await deferLater(reactor, 0.01)
+        stopped = await child.stop("enough")
+
+    assert (3, "alive") == (ended.code, said)
+    assert (4, "ready\ntold") == (stopped.code, told.text())
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_mounted_is_made_out_of_reach(tmp_path: Path) -> None:
+    """A command that puts a link to the host where ``/dev`` is, while others start, gets nothing made there."""
+    workspace = Workspace(tmp_path / "build", (small_tree(tmp_path / "source"),))
+    swapping = "while :; do mv -T /dev /d; mv -T /l /dev; mv -T /dev /l; mv -T /d /dev; done"
+    with tempfile.TemporaryDirectory(prefix="host-") as host:
+        Path(host).chmod(0o777)
+        os.rmdir(workspace.lowers[0] / "dev")
+        os.symlink(host, workspace.lowers[0] / "dev")
+        os.mkdir(workspace.lowers[0] / "l")
+        async with opened(workspace) as sandbox:
+            swapper = sandbox.run(["sh", "-c", swapping], ENVIRONMENT, output=lambda data: None, network=False)
+            for _ in range(40):
+                await run(sandbox, "true")
+            await swapper.stop("enough")
+
+        assert [] == os.listdir(host)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_device_node_is_never_opened_for_a_tree(tmp_path: Path) -> None:
+    """Nor in the tree of a bootstrap, whose file system is the state directory's: there it would work."""
+    small_tree(tmp_path / "build/upper")
+    async with opened(Workspace(tmp_path / "build")) as sandbox:
+        ended, said = await run(sandbox, "mknod /etc/resolv.conf c 1 3")
+        assert ended.ok, said
+        with pytest.raises(BuildFailed, match="/etc/resolv.conf: a device"):
+            await sandbox.tree.write(b"/etc/resolv.conf", b"x")
+        with pytest.raises(BuildFailed, match="/etc/resolv.conf: a device"):
+            await sandbox.tree.read(b"/etc/resolv.conf", 10)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_gets_no_pipe(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has ended, with the reason, and the sandbox can be closed."""
+
+    def no_pipe() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with opened(workspace) as sandbox:
+        monkeypatch.setattr("imaginator.sandbox.process.os.pipe", no_pipe)
+        ended, said = await run(sandbox, "true")
+        monkeypatch.undo()
+
+    assert (125, "sandbox: Too many open files") == (ended.code, said)

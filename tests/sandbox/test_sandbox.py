@@ -15,6 +15,7 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.limits import Limits, available
+from imaginator.sandbox.process import Tail, finish
 from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
 from tests.sandbox.test_process import wait_until_gone
 from tests.support.real_reactor import reactor
@@ -175,14 +176,28 @@ async def test_the_end_of_a_command_is_told(workspace: Workspace, script: str, e
 
 @pytest_twisted.ensureDeferred
 async def test_bootstrap_commands_see_the_host(tmp_path: Path) -> None:
-    """They run in the tree's directory with the host's root, in namespaces of their own."""
-    async with opened(Workspace(tmp_path / "build"), Profile.BOOTSTRAP) as sandbox:
-        ended, said = await run(sandbox, "pwd; readlink /proc/self/ns/mnt; cat /proc/1/comm", network=True)
+    """They run in the tree's directory with the host's root, in namespaces of their own and within limits."""
+    kinds = ("mnt", "pid", "ipc", "uts")
+    links = " ".join(f"/proc/self/ns/{kind}" for kind in (*kinds, "user", "net"))
+    script = (
+        f"pwd; hostname; echo $$; ls /proc/self/fd | wc -l; cat /proc/self/cgroup | grep -c bootstrap; readlink {links}"
+    )
+    workspace = Workspace(tmp_path / "bootstrap")
+    async with opened(workspace, Profile.BOOTSTRAP, Limits(memory=1 << 30, processes=100)) as sandbox:
+        child_environment = {"PATH": os.defpath}
+        tail = Tail()
+        ended = await finish(
+            sandbox.run(["sh", "-c", script], child_environment, output=tail, network=True), timeout=60
+        )
 
-    place, namespace, _ = said.splitlines()
-    assert ended.ok
-    assert str(tmp_path / "build" / "upper") == place
-    assert os.readlink("/proc/self/ns/mnt") != namespace
+    place, name, pid, descriptors, groups, *namespaces = tail.text().splitlines()
+    assert ended.ok, tail.text()
+    assert [str(workspace.upper), "build", "2", "4"] == [place, name, pid, descriptors]
+    assert int(groups) >= 1
+    own = [os.readlink(f"/proc/self/ns/{kind}") for kind in (*kinds, "user", "net")]
+    assert [kind in kinds for kind in (*kinds, "user", "net")] == [
+        one != other for one, other in zip(namespaces, own, strict=True)
+    ]
 
 
 @pytest_twisted.ensureDeferred

@@ -26,6 +26,7 @@ _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 _MOVE_MOUNT_T_SYMLINKS = 0x10
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NOSUID = 0x2
 _MOUNT_ATTR_NODEV = 0x4
@@ -70,6 +71,11 @@ def restrict_mount(tree: int, what: bytes, *, read_only: bool = False, owners: i
     attributes = struct.pack("QQQQ", flags, 0, 0, owners or 0)
     what_failed = f"{os.fsdecode(what)}: map its owners" if owners else os.fsdecode(what)
     call("mount_setattr", tree, b"", _AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes)), what=what_failed)
+
+
+def move_mount(source: bytes, target: int) -> None:
+    """move_mount(2): move the mount at ``source``, with what is mounted in it, to the directory of a descriptor."""
+    call("move_mount", _AT_FDCWD, source, target, b"", _MOVE_MOUNT_T_EMPTY_PATH, what=os.fsdecode(source))
 
 
 def attach_mount(tree: int, target: bytes) -> None:

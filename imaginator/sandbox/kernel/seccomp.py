@@ -58,11 +58,14 @@ def fetch_descriptor(pid: int, number: int) -> int:
 def receive(listener: int) -> Request | None:
     """The next call that waits; None where its process was killed meanwhile."""
     buffer = bytearray(struct.calcsize(_NOTIFICATION))
-    try:
-        fcntl.ioctl(listener, _RECEIVE, buffer)
-    except FileNotFoundError:
-        return None
-    return Request(bytes(buffer))
+    while True:
+        try:
+            fcntl.ioctl(listener, _RECEIVE, buffer)
+        except FileNotFoundError:
+            return None
+        except InterruptedError:
+            continue  # Python repeats other calls by itself
+        return Request(bytes(buffer))
 
 
 def still_waits(listener: int, request: Request) -> bool:
