@@ -20,11 +20,12 @@ demo: $(VENV)/ready  ## build, fetch and run a Debian image; KEEP=1 leaves the d
 test: $(VENV)/ready  ## every check and test (ARGS="-k word" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
-escape: $(VENV)/ready | emulator  ## every way out tried, here and on Debian's kernel; awkward packages, bootstraps and kills: an hour
+escape: $(VENV)/ready | emulator  ## every way out tried, here and on Debian's kernel; awkward packages, bootstraps, kills and costs: an hour
 	$(BIN)/python -m tests.escape
 	$(BIN)/python -m tests.packages
 	$(BIN)/python -m tests.packages.bootstraps
 	IMAGINATOR_KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -q -s tests/sandbox/test_kills.py
+	$(BIN)/python -m benchmarks sandbox-cost hostile-neighbour
 
 bench: $(VENV)/ready  ## every figure, as a ratio to a yardstick of the same run (FIGURE=name for one)
 	$(BIN)/python -m benchmarks $(FIGURE)

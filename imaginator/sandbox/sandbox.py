@@ -1,7 +1,7 @@
 """One build's sandbox: a tree, and the commands that run in it.
 
-Opened once per build. The user namespace and what goes with it will be a matter of the profile, of the holder and of
-the launcher; nothing outside this room knows how a command is confined.
+Opened once per build. How a command is confined is a matter of the profile, of the holder and of the launcher; nothing
+outside this room knows it.
 """
 
 from __future__ import annotations

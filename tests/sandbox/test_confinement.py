@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
 import struct
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -223,21 +227,38 @@ async def test_signals_of_a_command_stay_within(workspace: Workspace) -> None:
     assert (4, "ready\ntold") == (stopped.code, told.text())
 
 
+@contextmanager
+def swapped(directory: int, name: bytes, other: bytes) -> Iterator[None]:
+    """Two names of a directory change places all the time: renameat2(2) with RENAME_EXCHANGE."""
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    enough = threading.Event()
+
+    def swap() -> None:
+        while not enough.is_set():
+            renameat2(directory, name, directory, other, 2)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        swapping.join()
+
+
 @pytest_twisted.ensureDeferred
-async def test_what_is_mounted_is_made_out_of_reach(tmp_path: Path) -> None:
-    """A command that puts a link to the host where ``/dev`` is, while others start, gets nothing made there."""
-    workspace = Workspace(tmp_path / "build", (small_tree(tmp_path / "source"),))
-    swapping = "while :; do mv -T /dev /d; mv -T /l /dev; mv -T /dev /l; mv -T /d /dev; done"
+async def test_what_is_mounted_is_made_out_of_reach(workspace: Workspace) -> None:
+    """Who puts a link to the host where ``/dev`` is, while commands start, gets nothing made there."""
     with tempfile.TemporaryDirectory(prefix="host-") as host:
         Path(host).chmod(0o777)
-        os.rmdir(workspace.lowers[0] / "dev")
-        os.symlink(host, workspace.lowers[0] / "dev")
-        os.mkdir(workspace.lowers[0] / "l")
+        os.rmdir(workspace.lowers[0] / "dev")  # overlayfs renames no directory of a layer
         async with opened(workspace) as sandbox:
-            swapper = sandbox.run(["sh", "-c", swapping], ENVIRONMENT, output=lambda data: None, network=False)
-            for _ in range(40):
-                await run(sandbox, "true")
-            await swapper.stop("enough")
+            await run(sandbox, f"mkdir /dev; ln -s {host} /link")
+            tree = os.open(f"/proc/{sandbox._channel.pid}/root{workspace.tree}", os.O_PATH | os.O_DIRECTORY)
+            with swapped(tree, b"dev", b"link"):
+                for _ in range(60):
+                    await run(sandbox, "true")
+            os.close(tree)
 
         assert [] == os.listdir(host)
 
