@@ -20,7 +20,7 @@ NOTES_RESERVE = 1 << 20
 """Bytes beyond the output's limit that are kept for the build's own lines."""
 
 LONGEST_LINE = 64 << 10
-"""Bytes that wait for the end of their line, so that no secret is torn in two before it is redacted."""
+"""Bytes that wait for the end of their line; of a longer one, what may yet turn out to be a secret still waits."""
 
 
 class BuildLog(Monitor):
@@ -62,7 +62,8 @@ class BuildLog(Monitor):
         ready = self._partial + whole + newline if newline else b""
         self._partial = rest if newline else self._partial + rest
         if len(self._partial) > LONGEST_LINE:
-            ready, self._partial = ready + self._partial, b""
+            settled = self._redactor.settled(self._partial)
+            ready, self._partial = ready + self._partial[:settled], self._partial[settled:]
         self._keep_output(ready)
 
     def note(self, text: str) -> None:

@@ -285,16 +285,21 @@ class Tail:
         self._output = output
         self._limit = limit
         self._data = b""
+        self._cut = False
 
     def __call__(self, data: bytes) -> None:
         """Take some output."""
-        self._data = (self._data + data)[-self._limit :]
+        data_so_far = self._data + data
+        self._cut = self._cut or len(data_so_far) > self._limit
+        self._data = data_so_far[-self._limit :]
         if self._output is not None:
             self._output(data)
 
     def text(self) -> str:
-        """The last lines."""
+        """The last lines, each whole where there are several: the rest of a torn one may be that of a secret."""
         lines = self._data.decode(errors="replace").strip().splitlines()
+        if self._cut and len(lines) > 1:
+            del lines[0]
         return "\n".join(lines[-LAST_LINES:])
 
 

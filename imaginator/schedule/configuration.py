@@ -82,11 +82,11 @@ class Configuration:
 
     @property
     def redactor(self) -> Redactor:
-        """Replaces the secrets that are known now."""
+        """Replaces the secrets that are known, and those that were: there is one for a daemon's life."""
         return self._redactor
 
     def redact(self, text: str) -> str:
-        """``text`` without the secrets that are known now."""
+        """``text`` without secrets."""
         return self._redactor.text(text)
 
     @property
@@ -131,8 +131,7 @@ class Configuration:
             before = self.errors
             if self._parts.variables:
                 path = str(self._parts.variables)
-                if await self._variables.refresh(path, path, self._redactor):
-                    self._redactor = Redactor(self.secrets)
+                await self._variables.refresh(path, path, self._redactor)
             if everything or _is_local(self._parts.url):
                 await self._settings.refresh(self._parts.url, self._shown, self._redactor)
             url = self.settings.image_streams_url
@@ -166,6 +165,8 @@ class Configuration:
 
     def _decode_variables(self, data: bytes) -> dict[str, str]:
         variables = parse_variables_file(data, str(self._parts.variables))
+        # Before anybody can use them.
+        self._redactor.learn(variables)
         for name in _short(variables):
             words = f"{name} is shorter than {SHORTEST_SECRET} characters: it is not redacted"
             _warn(Problem(str(self._parts.variables), words))

@@ -171,8 +171,9 @@ class Runner:
 
     def _failed(self, error: ImaginatorError) -> dict[str, object]:
         state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
-        message = self._parts.configuration.redact(str(error))
-        return {"state": state, "failure": BuildFailure(error.code, error.kind, message, error.details())}
+        redact = self._parts.configuration.redact
+        details = {name: redact(value) if isinstance(value, str) else value for name, value in error.details().items()}
+        return {"state": state, "failure": BuildFailure(error.code, error.kind, redact(str(error)), details)}
 
     async def _worked(self, record: BuildRecord, running: Running) -> Image:
         """The engine's image, within the build's time."""

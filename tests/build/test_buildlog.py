@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from imaginator.build.buildlog import BuildLog
+from imaginator.build.buildlog import LONGEST_LINE, BuildLog
 from imaginator.model.build import Stage, StageTime
 from imaginator.model.redaction import Redactor
 
@@ -103,3 +103,21 @@ def test_followers_are_woken(make_log: MakeLog) -> None:
 
     assert (["gone", "line"], ["gone", "line", "end"]) == (before_the_end, woken)
     assert log.grown(6).called
+
+
+def test_a_secret_in_an_endless_line_is_not_torn(tmp_path: Path) -> None:
+    """Output without line ends appears at last, and a secret in it is replaced wherever the chunks meet."""
+    log = BuildLog(tmp_path / "log", Redactor({"TOKEN": "correct-horse"}), Clock())
+    for chunk in (
+        b"x" * (LONGEST_LINE - 7),
+        b"correct",
+        b"-horse" + b"y" * 9,
+        b"z" * LONGEST_LINE + b"correct-",
+        b"horse",
+    ):
+        log.log(chunk)
+    log.finish()
+
+    text = (tmp_path / "log").read_bytes()
+    assert 2 == text.count(b"$TOKEN")
+    assert b"horse" not in text
