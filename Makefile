@@ -37,6 +37,7 @@ fuzz: $(VENV)/ready  ## every parser for a minute (SECONDS=number); random build
 	$(BIN)/python -m pip install --quiet --retries 5 --editable '.[fuzz]' --config-settings editable_mode=compat
 	$(BIN)/python -m tests.hostile.fuzzing $(or $(SECONDS),60)
 	IMAGINATOR_FUZZ=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest --timeout 0 tests/store/test_overlay_machine.py
+	IMAGINATOR_RACE_SECONDS=$(or $(SECONDS_OF_RACES),60) $(BIN)/python -m pytest --timeout 0 tests/hostile/test_paths.py
 
 docs: $(VENV)/ready  ## the documentation, in docs/_build
 	$(BIN)/sphinx-build -W -q docs docs/_build

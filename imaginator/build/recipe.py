@@ -112,11 +112,11 @@ class Recipe:
 
     async def _copy(self, name: str, target: bytes = b"/") -> None:
         if (self._directory / name).is_dir():
-            await self._tree.copy_in(self._directory / name, target)
+            await self._tree.copy_in(self._directory, name, target)
 
     async def _append(self, name: str) -> None:
         if (self._directory / name).is_dir():
-            for path in await self._tree.append_in(self._directory / name):
+            for path in await self._tree.append_in(self._directory, name):
                 self._monitor.note(f"{name}: {os.fsdecode(path)} is a symbolic link: skipped")
 
 

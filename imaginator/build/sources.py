@@ -161,4 +161,4 @@ def _found(location: SourceLocation, top: Path, directory: str) -> Checkout:
         raise ConfigurationError(location.shown, f"directory {directory!r} lies outside {top}")
     if not found.is_dir():
         raise ConfigurationError(location.shown, f"{directory!r} is not a directory")
-    return Checkout(found, "", "", location.shown)
+    return Checkout(found.resolve(), "", "", location.shown)

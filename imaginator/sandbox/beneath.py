@@ -80,12 +80,20 @@ class Root:
 
     def make_directories(self, path: bytes) -> None:
         """Make the directory ``path`` with its parents, where they are missing."""
+        missing = []
+        while not self._is_directory(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for made in reversed(missing):
+            with self.parent(made) as (directory, name):
+                make_directory(directory, name, self.owners.first)
+
+    def _is_directory(self, path: bytes) -> bool:
         try:
             os.close(self.open(path, os.O_PATH | os.O_DIRECTORY))
         except FileNotFoundError:
-            self.make_directories(os.path.dirname(path))
-            with self.parent(path) as (directory, name):
-                make_directory(directory, name, self.owners.first)
+            return False
+        return True
 
     def status(self, path: bytes) -> os.stat_result | None:
         """What lies at ``path``, links not followed at its end; None for nothing."""
@@ -124,18 +132,43 @@ def make_directory(directory: int, name: bytes, root: int) -> None:
 
 
 def remove_at(directory: int, name: bytes) -> None:
-    """Remove a name of a directory, and what is below it."""
+    """Remove a name of a directory, and what is below it, however deep as long as a path can name it."""
     if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
         os.unlink(name, dir_fd=directory)
         return
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=directory)
+    pending = [name]
+    while pending:
+        below = _emptied(directory, pending[-1])
+        if below:
+            pending += [os.path.join(pending[-1], child) for child in below]
+        else:
+            _remove_empty(directory, pending.pop())
+
+
+def _emptied(directory: int, path: bytes) -> list[bytes]:
+    """Remove what a directory holds but its subdirectories, whose names are returned."""
+    descriptor = open_beneath(directory, path, os.O_RDONLY | os.O_DIRECTORY, links=False)
     try:
-        for child in os.listdir(descriptor):
-            remove_at(descriptor, os.fsencode(child))
+        below = []
+        with os.scandir(descriptor) as entries:
+            found = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for name, is_directory in found:
+            if is_directory:
+                below.append(name)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+        return below
     finally:
         os.close(descriptor)
-    os.rmdir(name, dir_fd=directory)
+
+
+def _remove_empty(directory: int, path: bytes) -> None:
+    parent, name = os.path.split(path)
+    descriptor = open_beneath(directory, parent, os.O_PATH | os.O_DIRECTORY, links=False)
+    try:
+        os.rmdir(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_path(path: bytes) -> None:

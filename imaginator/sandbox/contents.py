@@ -26,11 +26,16 @@ def copy_content(source: bytes, target: bytes) -> None:
     reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        if not clone(reader, writer):
-            _copy_data(reader, writer)
+        copy_open(reader, writer)
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def copy_open(reader: int, writer: int) -> None:
+    """The same for open files, of which ``writer`` is empty."""
+    if not clone(reader, writer):
+        _copy_data(reader, writer)
 
 
 def clone(reader: int, writer: int) -> bool:

@@ -10,66 +10,77 @@ import os
 import stat
 
 from imaginator.sandbox.beneath import Root, make_directory, remove_at, write_all
+from imaginator.sandbox.contents import copy_open
+from imaginator.sandbox.origin import DIRECTORY, FILE, LINK, NotCopyable, Origin
 
 SOURCE_MODE = 0o755
 """The bits of a source file's mode that count; set-id bits never do."""
 
 _BLOCK = 1 << 20
-_TEMPORARY = b".imaginator-new"
 
 
-class NotCopyable(Exception):
-    """A manifest holds what no image can be given from it: a device, a socket, a fifo."""
+def copy_tree(root: Root, source: Origin, target: bytes) -> None:
+    """Copy what is below ``source`` over the tree's directory ``target``."""
+    pending = [b""]
+    while pending:
+        path = pending.pop()
+        place = os.path.join(target, path) if path else target
+        root.make_directories(place)
+        with root.directory(place) as directory:
+            below = _copy_directory(root, directory, source, path)
+        pending += reversed(below)
 
 
-def copy_tree(root: Root, source: bytes, target: bytes) -> None:
-    """Copy what is below the directory ``source`` of the host over the tree's directory ``target``."""
-    root.make_directories(target)
-    with root.directory(target) as directory:
-        for entry in _entries(source):
-            path = os.path.join(target, entry.name)
-            if entry.is_symlink():
-                _copy_link(directory, entry, root.owners.first)
-            elif entry.is_dir():
-                _enter(directory, entry.name, root.owners.first)
-                copy_tree(root, entry.path, path)
-            elif entry.is_file():
-                _copy_file(directory, entry, root.owners.first)
-            else:
-                raise NotCopyable(f"{os.fsdecode(path)}: neither a file, a directory nor a symbolic link")
-
-
-def append_tree(root: Root, source: bytes, target: bytes = b"/") -> list[bytes]:
-    """Append each file below ``source`` to the tree's file at the same path; the paths of links, which are skipped."""
-    skipped = []
-    for entry in _entries(source):
-        path = os.path.join(target, entry.name)
-        if entry.is_symlink():
-            skipped.append(path)
-        elif entry.is_dir():
-            skipped += append_tree(root, entry.path, path)
-        elif entry.is_file():
-            _append(root, entry, path)
+def _copy_directory(root: Root, directory: int, source: Origin, path: bytes) -> list[bytes]:
+    """Copy what a directory of the source holds; its subdirectories, which are there now."""
+    below = []
+    for name, kind in source.entries(path):
+        entry = os.path.join(path, name)
+        if kind == LINK:
+            _copy_link(directory, name, source.link(entry), root.owners.first)
+        elif kind == DIRECTORY:
+            _enter(directory, name, root.owners.first)
+            below.append(entry)
+        elif kind == FILE:
+            with source.file(entry) as file:
+                _copy_file(directory, name, file, root.owners.first)
         else:
-            raise NotCopyable(f"{os.fsdecode(path)}: neither a file, a directory nor a symbolic link")
+            raise source.refused(entry)
+    return below
+
+
+def append_tree(root: Root, source: Origin, target: bytes = b"/") -> list[bytes]:
+    """Append each file below ``source`` to the tree's file at the same path; the paths of links, which are skipped."""
+    skipped, pending = [], [b""]
+    while pending:
+        path = pending.pop()
+        for name, kind in source.entries(path):
+            entry = os.path.join(path, name)
+            if kind == LINK:
+                skipped.append(os.path.join(target, entry))
+            elif kind == DIRECTORY:
+                pending.append(entry)
+            elif kind == FILE:
+                with source.file(entry) as file:
+                    _append(root, file, os.path.join(target, entry))
+            else:
+                raise source.refused(entry)
     return skipped
 
 
-def copy_flat(root: Root, source: bytes, target: bytes, mode: int) -> list[bytes]:
+def copy_flat(root: Root, source: Origin, target: bytes, mode: int) -> list[bytes]:
     """Copy the files of one directory, links followed and hidden names left out, with ``mode``; their names."""
     root.make_directories(target)
     names = []
     with root.directory(target) as directory:
-        for entry in _entries(source):
-            if not entry.name.startswith(b".") and entry.is_file():
-                _replace(directory, entry.path, entry.name, mode, root.owners.first)
-                names.append(entry.name)
+        for name, _ in source.entries(b""):
+            if name.startswith(b"."):
+                continue
+            with source.script(name) as file:
+                if file is not None:
+                    _replace(directory, file, name, mode, root.owners.first)
+                    names.append(name)
     return names
-
-
-def _entries(source: bytes) -> list[os.DirEntry[bytes]]:
-    with os.scandir(source) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
 
 
 def _status(directory: int, name: bytes) -> os.stat_result | None:
@@ -89,61 +100,59 @@ def _enter(directory: int, name: bytes, root: int) -> None:
         make_directory(directory, name, root)
 
 
-def _copy_link(directory: int, entry: os.DirEntry[bytes], root: int) -> None:
-    wanted = os.readlink(entry.path)
-    status = _status(directory, entry.name)
-    if status and stat.S_ISLNK(status.st_mode) and os.readlink(entry.name, dir_fd=directory) == wanted:
+def _copy_link(directory: int, name: bytes, wanted: bytes, root: int) -> None:
+    status = _status(directory, name)
+    if status and stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=directory) == wanted:
         return
     if status:
-        remove_at(directory, entry.name)
-    os.symlink(wanted, entry.name, dir_fd=directory)
-    os.chown(entry.name, root, root, dir_fd=directory, follow_symlinks=False)
+        remove_at(directory, name)
+    os.symlink(wanted, name, dir_fd=directory)
+    os.chown(name, root, root, dir_fd=directory, follow_symlinks=False)
 
 
-def _copy_file(directory: int, entry: os.DirEntry[bytes], root: int) -> None:
-    status = _status(directory, entry.name)
-    if status and stat.S_ISREG(status.st_mode) and _equal(directory, entry):
+def _copy_file(directory: int, name: bytes, file: int, root: int) -> None:
+    status = _status(directory, name)
+    if status and stat.S_ISREG(status.st_mode) and _equal(directory, name, file):
         return
     if status and stat.S_ISDIR(status.st_mode):
-        remove_at(directory, entry.name)
-    _replace(directory, entry.path, entry.name, entry.stat().st_mode & SOURCE_MODE, root)
+        remove_at(directory, name)
+    _replace(directory, file, name, os.fstat(file).st_mode & SOURCE_MODE, root)
 
 
-def _equal(directory: int, entry: os.DirEntry[bytes]) -> bool:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    with (
-        os.fdopen(os.open(entry.name, flags, dir_fd=directory), "rb", buffering=0) as old,
-        open(entry.path, "rb", buffering=0) as new,
-    ):
-        if os.fstat(old.fileno()).st_size != os.fstat(new.fileno()).st_size:
-            return False
-        while True:
-            ours, theirs = old.read(_BLOCK), new.read(_BLOCK)
-            if ours != theirs:
-                return False
-            if not ours:
-                return True
-
-
-def _replace(directory: int, source: bytes, name: bytes, mode: int, root: int) -> None:
-    """Put a copy of the host's file ``source`` at ``name``, in one step; it belongs to ``root``."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(_TEMPORARY, flags, 0o600, dir_fd=directory)
+def _equal(directory: int, name: bytes, file: int) -> bool:
+    old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
-        with open(source, "rb", buffering=0) as file:
-            while data := file.read(_BLOCK):
-                write_all(descriptor, data)
+        if os.fstat(old).st_size != os.fstat(file).st_size:
+            return False
+        offset = 0
+        while ours := os.pread(old, _BLOCK, offset):
+            if ours != os.pread(file, _BLOCK, offset):
+                return False
+            offset += len(ours)
+        return True
+    finally:
+        os.close(old)
+
+
+def _replace(directory: int, file: int, name: bytes, mode: int, root: int) -> None:
+    """Put a copy of an open file at ``name``, in one step; it belongs to ``root``."""
+    # Nobody else has such a name: a manifest and an image may hold any that can be foreseen.
+    fresh = b".imaginator-" + os.urandom(8).hex().encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(fresh, flags, 0o600, dir_fd=directory)
+    try:
+        copy_open(file, descriptor)
         os.fchown(descriptor, root, root)
         os.fchmod(descriptor, mode)
-        os.rename(_TEMPORARY, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
-        os.unlink(_TEMPORARY, dir_fd=directory)
+        os.unlink(fresh, dir_fd=directory)
         raise
     finally:
         os.close(descriptor)
 
 
-def _append(root: Root, entry: os.DirEntry[bytes], path: bytes) -> None:
+def _append(root: Root, file: int, path: bytes) -> None:
     """Append to the file at ``path``, through the image's links; one that is missing is made."""
     root.make_directories(os.path.dirname(path))
     try:
@@ -151,13 +160,12 @@ def _append(root: Root, entry: os.DirEntry[bytes], path: bytes) -> None:
         descriptor = root.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
     except FileNotFoundError:
         with root.parent(path) as (directory, name):
-            _replace(directory, entry.path, name, entry.stat().st_mode & SOURCE_MODE, root.owners.first)
+            _replace(directory, file, name, os.fstat(file).st_mode & SOURCE_MODE, root.owners.first)
         return
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotCopyable(f"{os.fsdecode(path)}: nothing can be appended to what is no regular file")
-        with open(entry.path, "rb", buffering=0) as file:
-            while data := file.read(_BLOCK):
-                write_all(descriptor, data)
+        while data := os.read(file, _BLOCK):
+            write_all(descriptor, data)
     finally:
         os.close(descriptor)

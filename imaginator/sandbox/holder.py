@@ -25,6 +25,7 @@ from imaginator.sandbox.kernel.mounts import MNT_DETACH, mount, unmount
 from imaginator.sandbox.kernel.privileges import files_as
 from imaginator.sandbox.network import OPEN, Network
 from imaginator.sandbox.offering import Offer, Places
+from imaginator.sandbox.origin import Origin
 from imaginator.sandbox.owners import ON_DISK
 from imaginator.sandbox.restoring import Restoration
 from imaginator.sandbox.rooting import Binding
@@ -199,19 +200,19 @@ class Holder:
         for path in paths:
             self._root.remove_own(path)
 
-    def copy_in(self, source: bytes, target: bytes) -> None:
-        """Copy a directory of the host over the tree."""
-        with self._writing():
+    def copy_in(self, manifest: bytes, part: bytes, target: bytes) -> None:
+        """Copy a directory of a manifest over the tree."""
+        with Origin(manifest, part) as source, self._writing():
             copy_tree(self._root, source, target)
 
-    def append_in(self, source: bytes) -> list[bytes]:
-        """Append a directory's files to the tree's; the links that were skipped."""
-        with self._writing():
+    def append_in(self, manifest: bytes, part: bytes) -> list[bytes]:
+        """Append the files of a directory of a manifest to the tree's; the links that were skipped."""
+        with Origin(manifest, part) as source, self._writing():
             return append_tree(self._root, source)
 
-    def copy_flat(self, source: bytes, target: bytes, mode: int) -> list[bytes]:
-        """Copy the files of one directory."""
-        with self._writing():
+    def copy_flat(self, manifest: bytes, part: bytes, target: bytes, mode: int) -> list[bytes]:
+        """Copy the files of one directory of a manifest."""
+        with Origin(manifest, part) as source, self._writing():
             return copy_flat(self._root, source, target, mode)
 
     def make_mount_points(self, paths: list[bytes]) -> list[bytes]:

@@ -16,11 +16,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from imaginator.sandbox.beneath import write_all
-from imaginator.sandbox.copying import NotCopyable
 from imaginator.sandbox.frames import PART, Decoder, encode
 from imaginator.sandbox.ground import prepare
 from imaginator.sandbox.holder import Holder
 from imaginator.sandbox.kernel.privileges import die_with_parent
+from imaginator.sandbox.origin import NotCopyable
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:

@@ -55,18 +55,19 @@ class Tree:
         """Remove several paths."""
         await self._channel.ask("remove", list(paths))
 
-    async def copy_in(self, source: Path, target: bytes = b"/") -> None:
-        """Copy what is below a directory of the host over a directory of the tree; equal files stay untouched."""
-        await self._channel.ask("copy_in", os.fsencode(source), target)
+    async def copy_in(self, manifest: Path, part: str = "", target: bytes = b"/") -> None:
+        """Copy what is below a directory of a manifest over one of the tree; equal files stay untouched."""
+        await self._channel.ask("copy_in", os.fsencode(manifest), os.fsencode(part), target)
 
-    async def append_in(self, source: Path) -> list[bytes]:
-        """Append each file below a directory to the tree's file at the same path; the links, which were skipped."""
-        skipped: list[bytes] = await self._channel.ask("append_in", os.fsencode(source))
+    async def append_in(self, manifest: Path, part: str = "") -> list[bytes]:
+        """Append each file below a directory of a manifest to the tree's; the links, which were skipped."""
+        skipped: list[bytes] = await self._channel.ask("append_in", os.fsencode(manifest), os.fsencode(part))
         return skipped
 
-    async def copy_flat(self, source: Path, target: bytes, mode: int) -> list[bytes]:
+    async def copy_flat(self, manifest: Path, part: str, target: bytes, mode: int) -> list[bytes]:
         """Copy one directory's files, links followed and hidden names left out, with ``mode``; their names."""
-        names: list[bytes] = await self._channel.ask("copy_flat", os.fsencode(source), target, mode)
+        arguments = (os.fsencode(manifest), os.fsencode(part), target, mode)
+        names: list[bytes] = await self._channel.ask("copy_flat", *arguments)
         return names
 
     async def make_mount_points(self, paths: Sequence[bytes]) -> list[bytes]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from imaginator.sandbox.beneath import Root
-from imaginator.sandbox.copying import NotCopyable, append_tree, copy_flat, copy_tree
+from imaginator.sandbox.copying import append_tree, copy_flat, copy_tree
+from imaginator.sandbox.origin import NotCopyable, Origin
 
 
 class Case:
@@ -23,11 +24,13 @@ class Case:
 
     def copy(self) -> None:
         """Copy the source over the tree."""
-        copy_tree(self.root, os.fsencode(self.source), b"/")
+        with Origin(os.fsencode(self.source)) as source:
+            copy_tree(self.root, source, b"/")
 
     def append(self) -> list[bytes]:
         """Append the source's files to the tree's."""
-        return append_tree(self.root, os.fsencode(self.source))
+        with Origin(os.fsencode(self.source)) as source:
+            return append_tree(self.root, source)
 
 
 @pytest.fixture
@@ -177,12 +180,13 @@ def test_append_skips_links_of_the_manifest(case: Case) -> None:
 
 def test_scripts_are_copied_flat(case: Case) -> None:
     """Links are followed, hidden names and directories left out, the mode is given."""
-    real = put(case.outside / "real", "script")
-    (case.source / "20_link").symlink_to(real)
-    put(case.source / "10_plain", "plain", 0o600)
-    put(case.source / ".hidden")
-    (case.source / "directory").mkdir()
-    names = copy_flat(case.root, os.fsencode(case.source), b"/.scripts", 0o755)
+    put(case.source / "real", "script")
+    put(case.source / "scripts/10_plain", "plain", 0o600)
+    (case.source / "scripts/20_link").symlink_to("../real")
+    put(case.source / "scripts/.hidden")
+    (case.source / "scripts/directory").mkdir()
+    with Origin(os.fsencode(case.source), b"scripts") as source:
+        names = copy_flat(case.root, source, b"/.scripts", 0o755)
 
     assert [b"10_plain", b"20_link"] == names
     assert ("script", 0o755) == ((case.tree / ".scripts/20_link").read_text(), mode(case.tree / ".scripts/10_plain"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -10,7 +11,11 @@ from imaginator.sandbox.kernel.calls import call, check, libc
 
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
+
+_TRIES = 1000
+"""How often a path with ``..`` is looked up while others rename what lies on it (EAGAIN)."""
 
 
 def open_beneath(root: int, path: bytes, flags: int, links: bool = True) -> int:
@@ -18,10 +23,27 @@ def open_beneath(root: int, path: bytes, flags: int, links: bool = True) -> int:
 
     Without ``links`` a link on the way is an error (ELOOP).
     """
-    resolve = RESOLVE_IN_ROOT | (RESOLVE_NO_MAGICLINKS if links else RESOLVE_NO_SYMLINKS)
+    return _open(root, path, flags, RESOLVE_IN_ROOT | (RESOLVE_NO_MAGICLINKS if links else RESOLVE_NO_SYMLINKS))
+
+
+def open_within(directory: int, path: bytes, flags: int, links: bool) -> int:
+    """openat2(2): open a path below ``directory``; where ``..`` or a link leads out of it, that is an error (EXDEV).
+
+    Without ``links`` a link on the way is one too (ELOOP).
+    """
+    return _open(directory, path, flags, RESOLVE_BENEATH | (RESOLVE_NO_MAGICLINKS if links else RESOLVE_NO_SYMLINKS))
+
+
+def _open(directory: int, path: bytes, flags: int, resolve: int) -> int:
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
     relative = path.lstrip(b"/") or b"."
-    return call("openat2", root, relative, how, ctypes.c_size_t(len(how)), what=os.fsdecode(path))
+    for last in (*[False] * (_TRIES - 1), True):
+        try:
+            return call("openat2", directory, relative, how, ctypes.c_size_t(len(how)), what=os.fsdecode(path))
+        except OSError as error:
+            if error.errno != errno.EAGAIN or last:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def sync_file_system(descriptor: int) -> None:
