@@ -14,7 +14,13 @@ import msgspec
 from imaginator.build import bootstrap, metadata
 from imaginator.build.construction import Construction
 from imaginator.build.downloads import downloads_of
-from imaginator.build.environment import PATH, build_environment, job_variables, shown_secrets
+from imaginator.build.environment import (
+    PATH,
+    bootstrap_environment,
+    build_environment,
+    job_variables,
+    shown_secrets,
+)
 from imaginator.build.job import Job, SourceResolver, SourceWish
 from imaginator.build.manifests import load_manifest
 from imaginator.build.matching import Matching
@@ -34,7 +40,8 @@ from imaginator.model.redaction import Redactor
 from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream
 from imaginator.model.tags import expand_wanted
-from imaginator.model.variables import expand
+from imaginator.model.uses import bootstrap_uses, manifest_uses, stream_uses
+from imaginator.model.variables import check_without_secrets, expand
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor, capture
 from imaginator.sandbox.sandbox import Bind, Preparation, Profile, Sandbox, Workspace
@@ -123,7 +130,9 @@ class _Build:
     async def _bootstrap(self, definition: BootstrapStream) -> Image:
         workspace = Workspace(self._directory)
         environment = build_environment(self._job, "")
-        async with self._construction(workspace, Profile.BOOTSTRAP, environment) as (host, _):
+        check_without_secrets(bootstrap_uses(definition), self._job.secrets, self._job.stream_name)
+        hosts = bootstrap_environment(self._job, definition.bootstrap_command)
+        async with self._construction(workspace, Profile.BOOTSTRAP, hosts) as (host, _):
             await bootstrap.fill(host, self._job, definition, workspace.upper)
         async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
             assert self._job.packager is not None
@@ -163,6 +172,7 @@ class _Build:
     async def _gather(self, definition: Stream, source: SourceResolver) -> Ingredients:
         """Fetch and check the manifest, then find the image that it builds on."""
         self._monitor.stage(Stage.FETCH)
+        check_without_secrets(stream_uses(definition), self._job.secrets, self._job.stream_name)
         location = self._location(definition)
         redactor = Redactor(self._job.secrets)
         checkout = await self._parts.sources.fetch(location, self._directory / "manifest", redactor)
@@ -171,6 +181,7 @@ class _Build:
         )
         where = redactor.text(f"{location.shown}/{location.directory}".rstrip("/"))
         manifest = await self._parts.workers.run(load_manifest, checkout.directory, where)
+        check_without_secrets(manifest_uses(manifest), self._job.secrets, where)
         self._monitor.stage(Stage.SOURCE)
         image = await source(self._wish(manifest, self._environment(checkout)))
         self._monitor.note(f"source image: {image.name}")

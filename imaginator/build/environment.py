@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from imaginator.build.job import Job
 from imaginator.model.streams import Stream
-from imaginator.model.variables import stream_variables
+from imaginator.model.variables import references, stream_variables
 from imaginator.sandbox.firewall import NAME_SERVER_IPV4, NAME_SERVER_IPV6
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -32,6 +32,21 @@ def build_environment(job: Job, commit: str) -> dict[str, str]:
     if "TZ" in os.environ:
         environment["TZ"] = os.environ["TZ"]
     return environment
+
+
+def bootstrap_environment(job: Job, command: Sequence[str]) -> dict[str, str]:
+    """The environment of a bootstrap's command, which is the host's root.
+
+    Variables that somebody without full access chose are in it only where the command itself uses them: others, such
+    as PERL5OPT, would let programs of the host do as they say.
+    """
+    environment = build_environment(job, "")
+    if job.privileged:
+        return environment
+    used = {name for word in command for name in references(word)}
+    kept = {*stream_variables(job.stream_name, job.arch, {}), *FIXED, "REQUESTED_GIT_BRANCH", "MANIFEST_GIT_COMMIT_ID"}
+    foreign = {name for name in job.request.variables if name not in used and name not in kept}
+    return {name: value for name, value in environment.items() if name not in foreign}
 
 
 def shown_secrets(secrets: Mapping[str, str]) -> dict[str, str]:

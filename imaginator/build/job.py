@@ -21,6 +21,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     ``packager`` is a bootstrap's packager type. ``secrets`` are the variables that expand in locations only.
     ``requester`` is the user that the image is created for, empty for none; ``expires_in`` is in seconds.
+    ``privileged``: whoever chose the request's variables has full access.
     """
 
     build_id: str
@@ -36,6 +37,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     expires_in: float
     limits: Limits
     destinations: Destinations = EVERYWHERE
+    privileged: bool = False
 
 
 class SourceWish(NamedTuple):

@@ -5,6 +5,7 @@ Everything that can be known to be wrong is found here, before anything is unpac
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from imaginator.model.errors import ConfigurationError
 from imaginator.model.manifest import TEXT_FILES, Manifest, decode_manifest
 from imaginator.model.problems import Problem, Warn, bounded, untold
 from imaginator.sandbox.beneath import read_all
+from imaginator.sandbox.kernel.files import open_within
 
 LARGEST_TEXT = 4 << 20
 """Bytes of one text file of a manifest."""
@@ -125,13 +127,15 @@ def _leaves(path: Path, directory: Path) -> bool:
 def _text_of(path: Path, directory: Path, where: str) -> bytes | None:
     """A file's content, None where there is none; links are followed within the manifest only."""
     try:
-        descriptor = _open(path, directory, where)
+        descriptor = _open(path, directory)
     except FileNotFoundError:
         if path.is_symlink():
             raise ConfigurationError(where, "a symbolic link to nothing") from None
         return None
     except OSError as error:
-        raise ConfigurationError(where, f"cannot be read: {error.strerror}") from None
+        leaves = error.errno == errno.EXDEV
+        problem = "a symbolic link that leaves the manifest" if leaves else f"cannot be read: {error.strerror}"
+        raise ConfigurationError(where, problem) from None
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -143,9 +147,10 @@ def _text_of(path: Path, directory: Path, where: str) -> bytes | None:
         os.close(descriptor)
 
 
-def _open(path: Path, directory: Path, where: str) -> int:
-    real = os.path.realpath(path, strict=True)
-    if not Path(real).is_relative_to(os.path.realpath(directory)):
-        raise ConfigurationError(where, "a symbolic link that leaves the manifest")
-    # Neither waiting for a fifo's writer, nor following a link that was put there since.
-    return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _open(path: Path, directory: Path) -> int:
+    top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # O_NONBLOCK: opening a fifo must not wait for its writer.
+        return open_within(top, os.fsencode(path.name), os.O_RDONLY | os.O_NONBLOCK, links=True)
+    finally:
+        os.close(top)

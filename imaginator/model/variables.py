@@ -7,15 +7,22 @@ to, not including, ``end``; negative numbers count from the end.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from imaginator.model.codec import decode_json, decode_text
-from imaginator.model.errors import ConfigurationError
+from imaginator.model.errors import ConfigurationError, InvalidRequest
 
 _REFERENCE = re.compile(
     r"\$(?:\{(?P<braced>[^}]*)(?P<closed>\}?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<special>[*#$@!?0-9-]))"
 )
 _SLICED = re.compile(r"(?P<name>[^\[]*)\[(?P<separator>.)(?P<start>-?[0-9]{1,9})?:(?P<end>-?[0-9]{1,9})?\]", re.DOTALL)
+MOST_VARIABLES = 200
+LARGEST_VARIABLES = 64 << 10
+"""Bytes of all names and values of one request, or of a variables file."""
+
+LONGEST_SECRET = 4096
+"""Characters: as many as a URL may have."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -50,6 +57,38 @@ def _position(number: str, count: int) -> int:
     return position + count if position < 0 else position
 
 
+def references(text: str) -> Iterator[str]:
+    """The names of the variables that ``text`` uses."""
+    for reference in _REFERENCE.finditer(text):
+        if reference["name"] or reference["closed"]:
+            yield reference["name"] or reference["braced"].partition("[")[0]
+
+
+def check_without_secrets(texts: Iterable[tuple[str, str]], secrets: Mapping[str, str], where: str) -> None:
+    """Raise `ConfigurationError` where a field of ``texts`` (its name and what it says) uses a secret."""
+    for field, text in texts if secrets else ():
+        for name in references(text):
+            if name in secrets:
+                problem = f"{field}: ${name} is a secret, and expands in manifest locations and URLs only"
+                raise ConfigurationError(where, problem)
+
+
+def check_request_variables(variables: Mapping[str, str]) -> None:
+    """Raise `InvalidRequest` unless a request's variables can be the environment of a command."""
+    if len(variables) > MOST_VARIABLES:
+        raise InvalidRequest(f"{len(variables)} variables: at most {MOST_VARIABLES} are allowed")
+    size = sum(len(text.encode(errors="surrogatepass")) for pair in variables.items() for text in pair)
+    if size > LARGEST_VARIABLES:
+        raise InvalidRequest(f"{size} bytes of variables: at most {LARGEST_VARIABLES} are allowed")
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"variable {name!r}: expected a name of letters, digits and _, not beginning with a digit"
+            )
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise InvalidRequest(f"variable {name}: its value holds a NUL or half a character")
+
+
 def stream_variables(stream: str, arch: str, own: Mapping[str, str]) -> dict[str, str]:
     """The variables of an image stream: its built-in ones, and its own, whose values may use ``$IMAGE_STREAM``."""
     directory, _, leaf = stream.rpartition("/")
@@ -67,8 +106,19 @@ def parse_variables_file(data: bytes, where: str) -> dict[str, str]:
 
     Raises `ConfigurationError` with the line, never with its text, which may be a secret.
     """
-    if data.lstrip().startswith(b"{"):
-        return decode_json(data, dict[str, str], where)
+    if len(data) > LARGEST_VARIABLES:
+        raise ConfigurationError(where, f"{len(data)} bytes: at most {LARGEST_VARIABLES} are allowed")
+    is_json = data.lstrip().startswith(b"{")
+    variables = decode_json(data, dict[str, str], where) if is_json else _parse_lines(data, where)
+    for number, (name, value) in enumerate(variables.items(), 1):
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(where, f"variable {number}: its name is no name of a variable")
+        if len(value) > LONGEST_SECRET:
+            raise ConfigurationError(where, f"{name}: {len(value)} characters: at most {LONGEST_SECRET} are allowed")
+    return variables
+
+
+def _parse_lines(data: bytes, where: str) -> dict[str, str]:
     variables = {}
     for number, line in enumerate(decode_text(data, where).split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):

@@ -15,6 +15,7 @@ from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stat
 from imaginator.model.errors import Cancelled, NotFound, NotPermitted
 from imaginator.model.identity import Caller
 from imaginator.model.names import new_build_id
+from imaginator.model.variables import check_request_variables
 from imaginator.schedule.admission import check_expiry, check_permission
 from imaginator.schedule.logview import ArchivedLog, LogView
 from imaginator.schedule.queue import AUTOMATON
@@ -87,13 +88,14 @@ class Builder(Service):
     async def submit(self, request: BuildRequest, caller: Caller) -> BuildRecord:
         """Queue a build, or join the queued one that is the same; written down when this returns.
 
-        Raises `NotFound`, `NotPermitted` or `Refused`.
+        Raises `NotFound`, `NotPermitted`, `Refused` or `InvalidRequest`.
         """
         definition = await self._parts.configuration.find(request.stream_name)
         if definition is None:
             raise NotFound(f"unknown stream: {request.stream_name}")
         check_permission(request.stream_name, definition, caller)
         check_expiry(request, caller, self._parts.limits)
+        check_request_variables(request.variables)
         known = self._queue.identical(request)
         if known is not None:
             return await self._join(known, request)

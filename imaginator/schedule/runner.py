@@ -224,6 +224,7 @@ class Runner:
             expires_in=request.expires_in,
             limits=self._operators_limits(definition).within(limits_of(definition.limits)),
             destinations=self._parts.destinations,
+            privileged=record.privileged,
         )
 
     def _operators_limits(self, definition: BootstrapStream | Stream) -> Limits:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaginator.build.environment import build_environment, resolver_configuration
+from imaginator.build.environment import bootstrap_environment, build_environment, resolver_configuration
 from imaginator.build.job import Job
 from imaginator.build.scripts import version_key
 from imaginator.model.build import BuildRequest
@@ -46,6 +47,19 @@ def test_precedence() -> None:
     assert ("request", "stream", "of a/b", "/") == tuple(environment[name] for name in ("A", "B", "C", "HOME"))
     assert "c0ffee" == environment["MANIFEST_GIT_COMMIT_ID"]
     assert {"TOKEN", "REQUESTED_GIT_BRANCH"}.isdisjoint(environment)
+
+
+def test_strangers_variables_do_not_rule_the_hosts_programs() -> None:
+    """A bootstrap command, the host's root, gets those variables of a request that it uses, or all of a trusted one."""
+    asked = job({}, {"SUITE": "bookworm", "PERL5OPT": "-Mevil", "LD_PRELOAD": "/evil.so"})
+    command = ["debootstrap", "${SUITE}", "$dir"]
+
+    strangers = bootstrap_environment(asked, command)
+    trusted = bootstrap_environment(msgspec.structs.replace(asked, privileged=True), command)
+
+    assert {"PERL5OPT", "LD_PRELOAD"}.isdisjoint(strangers)
+    assert ("bookworm", "arm64", "/") == tuple(strangers[name] for name in ("SUITE", "ARCH", "HOME"))
+    assert "-Mevil" == trusted["PERL5OPT"]
 
 
 def test_branch_and_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaginator.model.errors import ConfigurationError
-from imaginator.model.variables import expand, parse_variables_file, stream_variables
+from imaginator.model.errors import ConfigurationError, InvalidRequest
+from imaginator.model.variables import (
+    check_request_variables,
+    check_without_secrets,
+    expand,
+    parse_variables_file,
+    stream_variables,
+)
 
 VARIABLES = {"A": "one", "NAME_2": "a/b/c", "EMPTY": ""}
 
@@ -100,6 +106,44 @@ def test_variables_file_in_both_forms() -> None:
 def test_a_wrong_line_is_named_by_its_number_only(data: bytes) -> None:
     """What stands in the line may be a secret, so the error does not repeat it."""
     with pytest.raises(ConfigurationError, match="vars: line 2: ") as caught:
+        parse_variables_file(data, "vars")
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"": "x"}, "variable ''"),
+        ({"1A": "x"}, "variable '1A'"),
+        ({"A=B": "x"}, "variable 'A=B'"),
+        ({"A\n": "x"}, "expected a name"),
+        ({"Ä": "x"}, "expected a name"),
+        ({"A": "x\0y"}, "variable A: its value holds a NUL"),
+        ({"A": "\ud800"}, "half a character"),
+        ({f"A{number}": "" for number in range(201)}, "201 variables: at most 200"),
+        ({"A": "x" * (64 << 10)}, "bytes of variables: at most"),
+    ],
+)
+def test_a_requests_variables_can_be_an_environment(variables: dict[str, str], problem: str) -> None:
+    """Names, values, their number and size have limits, which the error tells."""
+    check_request_variables({"GOOD_1": "any value\n", "_x": ""})
+    with pytest.raises(InvalidRequest, match=problem):
+        check_request_variables(variables)
+
+
+@pytest.mark.parametrize("text", ["$TOKEN", "a${TOKEN}b", "${TOKEN[/1:]}", "$OTHER$TOKEN"])
+def test_a_secret_used_elsewhere_is_an_error_that_names_the_field(text: str) -> None:
+    """Whatever the form of its use; other names, and what only looks like it, are fine."""
+    check_without_secrets([("SourceImage", "$TOKENS ${OTHER} TOKEN ${TOKEN")], {"TOKEN": "secret"}, "here")
+    with pytest.raises(ConfigurationError, match=r"^here: SourceImage: \$TOKEN is a secret"):
+        check_without_secrets([("SourceImage", text)], {"TOKEN": "secret"}, "here")
+
+
+@pytest.mark.parametrize("data", [b'{"A B": "hunter2"}', b'{"": "hunter2"}', b"A=" + b"hunter2" * 1000])
+def test_a_secret_that_cannot_be_one(data: bytes) -> None:
+    """A strange name or a value longer than any URL, told without the value."""
+    with pytest.raises(ConfigurationError) as caught:
         parse_variables_file(data, "vars")
 
     assert "hunter2" not in str(caught.value)
