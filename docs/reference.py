@@ -10,13 +10,16 @@ from pathlib import Path
 import msgspec
 
 from imaginator.model.limits import StreamLimits
+from imaginator.model.mounts import StreamCache
 from imaginator.model.packagers import ListCommand, PackageCache, PackagerType
 from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream, StreamsFile
 from imaginator.rpc.methods import METHODS, Method
 from imaginator.service.options import FLAGS
 
-CONFIGURATION = (Settings, BootstrapStream, PackagerType, ListCommand, PackageCache, StreamsFile, Stream, StreamLimits)
+CONFIGURATION = (
+    Settings, BootstrapStream, PackagerType, ListCommand, PackageCache, StreamCache, StreamsFile, Stream, StreamLimits,
+)  # fmt: skip
 
 _MODULES = re.compile(r"imaginator\.model\.\w+\.|datetime\.|typing\.")
 

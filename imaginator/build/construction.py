@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
@@ -27,7 +28,7 @@ LARGEST_ANSWER = 64 << 20
 class Access(NamedTuple):
     """What a command may use: the network, mounts other than ``/dev``, and for how many seconds (None: no limit).
 
-    With ``discard`` it cannot change the image. ``binds`` are mounts of its own.
+    With ``discard`` it cannot change the image. ``binds`` are added to what all commands see of the host.
     """
 
     network: bool = False
@@ -86,11 +87,21 @@ class Construction:
         self._clock = clock
         self._sandbox = sandbox
         self._environment = environment
+        self._shared: tuple[Bind, ...] = ()
 
     @property
     def tree(self) -> Tree:
         """The image's tree."""
         return self._sandbox.tree
+
+    @asynccontextmanager
+    async def sharing(self, binds: Sequence[Bind]) -> AsyncIterator[None]:
+        """Let all commands see directories of the host; missing mount points are there as long as the context is."""
+        stubs = await self.tree.make_mount_points([bind.target for bind in binds])
+        self._shared = tuple(binds)
+        yield
+        self._shared = ()
+        await self.tree.remove_mount_points(stubs)
 
     async def command(
         self, title: str, argv: Sequence[str], access: Access = OFFLINE, output: Output | None = None
@@ -106,7 +117,7 @@ class Construction:
             network=access.network,
             mounts=access.mounts,
             discard=access.discard,
-            binds=access.binds,
+            binds=(*self._shared, *access.binds),
             output=tail,
         )
         try:

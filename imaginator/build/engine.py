@@ -29,6 +29,7 @@ from imaginator.build.monitor import Monitor
 from imaginator.build.pack import Packed, Packing, pack
 from imaginator.build.proof import Prover
 from imaginator.build.recipe import Recipe
+from imaginator.build.shared import shared_directories, trim
 from imaginator.build.sources import Checkout, SourceLocation, Sources
 from imaginator.model.build import Stage
 from imaginator.model.errors import BuildFailed
@@ -37,7 +38,7 @@ from imaginator.model.giturl import without_password
 from imaginator.model.image import Image, Package
 from imaginator.model.manifest import Manifest
 from imaginator.model.redaction import Redactor
-from imaginator.model.settings import BootstrapStream, Settings
+from imaginator.model.settings import BootstrapStream
 from imaginator.model.streams import Stream
 from imaginator.model.tags import expand_wanted
 from imaginator.model.uses import bootstrap_uses, manifest_uses, stream_uses
@@ -118,6 +119,7 @@ class _Build:
         self._job = job
         self._monitor = monitor
         self._directory = directory
+        self._shared: tuple[Bind, ...] = ()
         store = parts.store
         self._prover = Prover(parts.workers, store.nodes(), store.objects) if parts.verify else None
 
@@ -145,10 +147,14 @@ class _Build:
     async def _apply_manifest(self, definition: Stream, source: SourceResolver) -> Image:
         # It gets ready while the manifest is fetched.
         preparation = Preparation(self._parts.reactor, self._directory, self._job.limits)
+        job, parts = self._job, self._parts
         try:
-            return await self._apply_in(preparation, await self._gather(definition, source))
+            self._shared = await parts.workers.run(shared_directories, job.settings, job.stream_name, parts.state_dir)
+            image = await self._apply_in(preparation, await self._gather(definition, source))
         finally:
             await preparation.close()
+        await trim(job.settings, job.stream_name, parts.reactor, parts.workers, self._monitor)
+        return image
 
     async def _apply_in(self, preparation: Preparation, made_from: Ingredients) -> Image:
         async with self._parts.layers.lent(made_from.source) as (layers, lowers):
@@ -162,7 +168,7 @@ class _Build:
             matching = self._matching(sandbox, made_from.source)
             downloads = downloads_of(self._parts.packages, self._job.settings, made_from.source)
             recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, matching, downloads)
-            packages = await recipe.apply(self._job.stream_name, [bind.target for bind in _binds(self._job.settings)])
+            packages = await recipe.apply(self._job.stream_name, self._shared)
             computed = await self._parts.workers.run(metadata.computed_addresses, made_from, self._parts.store.nodes())
             rules = await self._rules(made_from.manifest.file.filter_lines or (), computed, made_from.manifest)
             packed = await self._pack(sandbox, made_from.source, rules)
@@ -220,9 +226,8 @@ class _Build:
         preparation: Preparation | None = None,
     ) -> AsyncIterator[tuple[Construction, Sandbox]]:
         """A sandbox over ``workspace``; everything in it has ended when the context is left."""
-        binds = _binds(self._job.settings) if workspace.lowers else ()
         sandbox = await Sandbox.open(
-            self._parts.reactor, workspace, profile, self._job.limits, binds, preparation, self._job.destinations
+            self._parts.reactor, workspace, profile, self._job.limits, preparation, self._job.destinations
         )
         definition = self._job.definition
         network = definition.network if isinstance(definition, Stream) else True
@@ -282,12 +287,6 @@ class _Build:
         image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
         self._monitor.note(_summary(image))
         return image
-
-
-def _binds(settings: Settings) -> tuple[Bind, ...]:
-    read_only = [Bind(Path(path), path.encode(), writable=False) for path in settings.bind_mounts]
-    writable = [Bind(Path(path), path.encode(), writable=True) for path in settings.bind_mounts_writable]
-    return (*read_only, *writable)
 
 
 def _summary(image: Image) -> str:

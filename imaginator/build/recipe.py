@@ -19,6 +19,7 @@ from imaginator.model.errors import BuildFailed
 from imaginator.model.filters import Filter
 from imaginator.model.image import Package
 from imaginator.model.manifest import Manifest
+from imaginator.sandbox.sandbox import Bind
 
 SYSTEM_MOUNTS = (b"/proc", b"/sys")
 DEVICES = b"/dev"
@@ -50,15 +51,16 @@ class Recipe:
         self._matching = matching
         self._downloads = downloads
 
-    async def apply(self, stream: str, binds: Sequence[bytes]) -> tuple[Package, ...]:
-        """All steps but packing; the packages that are installed in the end."""
+    async def apply(self, stream: str, shared: Sequence[Bind]) -> tuple[Package, ...]:
+        """All steps but packing; the packages that are installed in the end. Steps 2 to 9 see what is ``shared``."""
         await require_packager(self._construction)
         devices = await self._tree.make_mount_points([DEVICES])
-        stubs = await self._tree.make_mount_points([*SYSTEM_MOUNTS, *binds])
-        await self._fill()
-        await self._install()
-        await self._configure()
-        await self._clean()
+        stubs = await self._tree.make_mount_points(SYSTEM_MOUNTS)
+        async with self._construction.sharing(shared):
+            await self._fill()
+            await self._install()
+            await self._configure()
+            await self._clean()
         await self._tree.remove_mount_points(stubs)
         await self._clean_up()
         await self._copy("tests", TESTS + b"/" + stream.encode())

@@ -10,6 +10,7 @@ from imaginator.model.codec import JsonFile
 from imaginator.model.filters import check_lines
 from imaginator.model.image import Owners
 from imaginator.model.limits import StreamLimits
+from imaginator.model.mounts import StreamCache, check_mounts
 from imaginator.model.names import check_stream_name
 from imaginator.model.packagers import PackagerType, check_packager
 from imaginator.model.places import Path
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     packager_types: dict[str, PackagerType] = {}
     bind_mounts: tuple[str, ...] = ()
     bind_mounts_writable: tuple[str, ...] = ()
+    cache: StreamCache | None = None
     mtimes_copy_filter_lines: tuple[str, ...] = ()
     relationships_quick_links: tuple[QuickLink, ...] = ()
 
@@ -82,6 +84,7 @@ def _check(file: JsonFile, settings: Settings, variables: Mapping[str, str]) -> 
     for name, packager in settings.packager_types.items():
         check_packager(file, packager, ("PackagerTypes", name))
     check_lines(file, ("MtimesCopyFilterLines",), settings.mtimes_copy_filter_lines)
+    check_mounts(file, settings.bind_mounts, settings.bind_mounts_writable, settings.cache)
 
 
 def _check_bootstrap(file: JsonFile, stream: BootstrapStream, place: Path, known: Sequence[str]) -> None:

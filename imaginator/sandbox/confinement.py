@@ -73,11 +73,11 @@ class Confinement:
         self.bind(source, target, read_only=read_only)
         return target
 
-    def bind(self, source: bytes, target: bytes, *, read_only: bool) -> None:
-        """Show a directory of the host, its owners mapped, at ``target``; mounts below it are left out."""
-        tree = clone_mount(source)
+    def bind(self, source: bytes, target: bytes, *, read_only: bool, below: bool = False) -> None:
+        """Show a directory of the host, its owners mapped, at ``target``, with the mounts ``below`` it or without."""
+        tree = clone_mount(source, below=below)
         try:
-            restrict_mount(tree, source, read_only=read_only, owners=self.namespace)
+            restrict_mount(tree, source, read_only=read_only, owners=self.namespace, below=below)
             attach_mount(tree, target)
         finally:
             os.close(tree)

@@ -16,7 +16,8 @@ from imaginator.sandbox.kernel.privileges import files_as
 class Binding:
     """A directory of the host that a command sees at ``target``, an absolute path of the tree.
 
-    ``mapped`` says that the source shows the build's own ids already.
+    What is mounted below the source on the host is seen below the target. ``mapped`` says that the source shows the
+    build's own ids already.
     """
 
     def __init__(self, source: bytes, target: bytes, writable: bool, mapped: bool = False) -> None:
@@ -62,7 +63,7 @@ def _bind(confinement: Confinement, root: bytes, binding: Binding) -> None:
     try:
         path = b"/proc/self/fd/%d" % target
         if not binding.mapped:
-            confinement.bind(binding.source, path, read_only=not binding.writable)
+            confinement.bind(binding.source, path, read_only=not binding.writable, below=True)
             return
         mount(binding.source, path, b"", MS_BIND)
         if not binding.writable:
@@ -73,11 +74,13 @@ def _bind(confinement: Confinement, root: bytes, binding: Binding) -> None:
 
 
 def _mount_point(root: bytes, target: bytes) -> int:
+    """The directory to mount upon, through the image's own links: ``/lib/modules`` may lie in ``/usr/lib``."""
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return open_beneath(directory, target, os.O_PATH | os.O_DIRECTORY, links=False)
+        place = open_beneath(directory, target, os.O_PATH | os.O_DIRECTORY)
     except OSError as error:
-        problem = "no directory of the image, or a link leads there: a bind mount needs one"
+        problem = "no directory of the image: a bind mount needs one"
         raise OSError(error.errno, problem, os.fsdecode(target)) from None
     finally:
         os.close(directory)
+    return place

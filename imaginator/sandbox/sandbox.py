@@ -118,11 +118,10 @@ class Preparation:
 class Sandbox:
     """An open sandbox; ``close`` ends everything in it."""
 
-    def __init__(self, reactor: Reactor, preparation: Preparation, profile: Profile, binds: Sequence[Bind]) -> None:
+    def __init__(self, reactor: Reactor, preparation: Preparation, profile: Profile) -> None:
         self._reactor = reactor
         self._preparation = preparation
         self._profile = profile
-        self._binds = binds
         self._channel = preparation.channel
         self._running: set[Child] = set()
         self.tree = Tree(self._channel)
@@ -134,7 +133,6 @@ class Sandbox:
         workspace: Workspace,
         profile: Profile,
         limits: Limits,
-        binds: Sequence[Bind] = (),
         preparation: Preparation | None = None,
         destinations: Destinations = EVERYWHERE,
     ) -> Self:
@@ -145,7 +143,7 @@ class Sandbox:
         """
         workspace.make()
         preparation = preparation or Preparation(reactor, workspace.directory, limits)
-        sandbox = cls(reactor, preparation, profile, binds)
+        sandbox = cls(reactor, preparation, profile)
         try:
             await preparation.ready()
             await sandbox._channel.open(workspace.lowers, sandbox._policy(), destinations)
@@ -168,8 +166,8 @@ class Sandbox:
         """Start a command, as root and with ``environment`` alone.
 
         Without ``network`` it has a loopback of its own and nothing else; without ``mounts`` it sees neither ``/proc``
-        nor ``/sys`` nor bind mounts. With ``discard`` whatever it writes to the tree is forgotten when it ends.
-        ``binds`` are added to those of the sandbox.
+        nor ``/sys`` nor ``binds``, which are mounted in their order, each with what is mounted below its source. With
+        ``discard`` whatever it writes to the tree is forgotten when it ends.
         """
         options = {
             "command": [os.fsencode(word) for word in argv],
@@ -177,7 +175,7 @@ class Sandbox:
             "network": network,
             "mounts": mounts,
             "discard": discard,
-            "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in (*self._binds, *binds)],
+            "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in binds],
         }
         child = Child(self._reactor, output)
         self._running.add(child)

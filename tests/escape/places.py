@@ -61,12 +61,12 @@ async def in_sandbox(baits: Baits, tree: Path, names: Sequence[str]) -> AsyncIte
     """Try probes in a sandbox over the tree, with network."""
     workspace = Workspace(baits.folder / "state/build", (tree,))
     binds = [Bind(baits.share, SHARE.encode())]
-    sandbox = await Sandbox.open(reactor, workspace, Profile.MANIFEST, LIMITS, binds)
+    sandbox = await Sandbox.open(reactor, workspace, Profile.MANIFEST, LIMITS)
     try:
         await sandbox.tree.make_mount_points([SHARE.encode()])
         for each in _commands(names):
             said = bytearray()
-            child = sandbox.run(_command(each), ENVIRONMENT, network=True, output=said.extend)
+            child = sandbox.run(_command(each), ENVIRONMENT, network=True, output=said.extend, binds=binds)
             ended = await finish(child, timeout=_SECONDS)
             for result in _results(each, said.decode(errors="replace"), ended.describe()):
                 yield await _looked_at(result, _view(baits, sandbox, workspace))

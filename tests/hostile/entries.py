@@ -31,6 +31,7 @@ _MAIN = {
     "ImageStreamsUrl": "/streams.json", "ImageStreamsCheckInterval": 5, "PackagerTypes": {"deb": _PACKAGER},
     "BindMounts": ["/srv"], "BindMountsWritable": ["/srv/w"], "MtimesCopyFilterLines": ["/t"],
     "RelationshipsQuickLinks": [{"Name": "n", "URL": "u"}],
+    "Cache": {"BaseDirectory": "/var/cache/builds", "MountPoint": "/cache", "SizeLimit": "5G"},
 }  # fmt: skip
 _MANIFEST = {
     "SourceImage": "base", "FilterLines": ["/x"], "MtimesCopyFilterLines": ["/t"],

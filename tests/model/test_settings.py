@@ -53,6 +53,44 @@ def test_a_bad_package_cache_is_named(cache: str, sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
+_CACHE = '"Cache": {"BaseDirectory": "/var/c", "MountPoint": "/c", "SizeLimit": "5G"}'
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentences"),
+    [
+        ('"BindMounts": ["/srv", "srv"]', ["$.BindMounts[1]: 'srv', expected an absolute path below /"]),
+        ('"BindMounts": ["/"]', ["$.BindMounts[0]: '/', expected"]),
+        ('"BindMounts": ["/srv/../etc"]', ["$.BindMounts[0]: '/srv/../etc', expected"]),
+        (r'"BindMounts": ["/a\u0000b"]', ["$.BindMounts[0]: holds a NUL character"]),
+        ('"BindMountsWritable": ["/dev/shm"]', ["$.BindMountsWritable[0]: '/dev/shm' lies in /dev, which every build"]),
+        (
+            '"BindMounts": ["/srv"], "BindMountsWritable": ["/srv"]',
+            ["$.BindMountsWritable[0]: '/srv' is among BindMounts too: expected in one of them"],
+        ),
+        (f'"BindMounts": ["/c"], {_CACHE}', ["$.BindMounts[0]: '/c' holds the MountPoint of Cache"]),
+        (f'"BindMounts": ["/var"], {_CACHE}', ["$.BindMounts[0]: '/var' and the BaseDirectory of Cache share files"]),
+        (f'"BindMounts": ["/var/c/x"], {_CACHE}', ["'/var/c/x' and the BaseDirectory of Cache share files"]),
+        (
+            '"Cache": {"BaseDirectory": "c", "MountPoint": "/proc/c", "SizeLimit": "much"}',
+            [
+                "$.Cache.BaseDirectory: 'c', expected an absolute path",
+                "$.Cache.MountPoint: '/proc/c' lies in /proc",
+                "$.Cache.SizeLimit: 'much'",
+            ],
+        ),
+        ('"Cache": {"BaseDirectory": "/c"}', ["$.Cache: missing required field"]),
+    ],
+)
+def test_bad_mounts_are_named(fields: str, sentences: list[str]) -> None:
+    """Each field that is wrong is told of with its place."""
+    with pytest.raises(ConfigurationError) as caught:
+        decode_settings(f"{{{fields}}}".encode(), "c", "amd64")
+
+    told = "\n".join(map(str, caught.value.problems))
+    assert [] == [sentence for sentence in sentences if sentence not in told]
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

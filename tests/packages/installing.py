@@ -93,9 +93,9 @@ async def install_sandboxed(ground: Ground, build: Path, script: str) -> None:
     tail = Tail(limit=3000)
     workspace = Workspace(build, (ground.base,))
     binds = [Bind(ground.debs.folder, b"/mnt")]
-    sandbox = await Sandbox.open(reactor, workspace, Profile.MANIFEST, Limits(), binds)
+    sandbox = await Sandbox.open(reactor, workspace, Profile.MANIFEST, Limits())
     try:
-        child = sandbox.run(["/bin/sh", "-c", script], ENVIRONMENT, network=False, output=tail)
+        child = sandbox.run(["/bin/sh", "-c", script], ENVIRONMENT, network=False, output=tail, binds=binds)
         ended = await finish(child, timeout=SECONDS)
     finally:
         await sandbox.close()

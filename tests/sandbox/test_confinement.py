@@ -94,8 +94,9 @@ async def test_no_device_node_comes_into_a_directory_of_the_host(workspace: Work
     (tmp_path / "shared").mkdir()
     (workspace.lowers[0] / "shared").mkdir()
     bind = Bind(tmp_path / "shared", b"/shared", writable=True)
-    async with opened(workspace, binds=[bind]) as sandbox:
-        ended, said = await run(sandbox, "mknod /shared/null c 1 3; mknod /hidden c 0 0; chroot /shared true; exit 3")
+    script = "mknod /shared/null c 1 3; mknod /hidden c 0 0; chroot /shared true; exit 3"
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, script, binds=[bind])
 
     assert 3 == ended.code
     assert [] == list((tmp_path / "shared").iterdir())
@@ -124,8 +125,9 @@ async def test_bound_files_keep_their_owners_both_ways(workspace: Workspace, tmp
     (shared / "theirs").touch()
     os.chown(shared / "theirs", 1234, 56)
     (workspace.lowers[0] / "shared").mkdir()
-    async with opened(workspace, binds=[Bind(shared, b"/shared", writable=True)]) as sandbox:
-        ended, said = await run(sandbox, "stat -c %u:%g /shared/theirs; echo x > /shared/ours; chown 7:8 /shared/ours")
+    script = "stat -c %u:%g /shared/theirs; echo x > /shared/ours; chown 7:8 /shared/ours"
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, script, binds=[Bind(shared, b"/shared", writable=True)])
 
     assert ended.ok, said
     assert "1234:56" == said

@@ -106,8 +106,8 @@ async def test_owners_of_bind_mounts_are_the_hosts(workspace: Workspace, tmp_pat
     os.chown(shared / "file", 1234, 567)
     (workspace.lowers[0] / "mnt").mkdir()
     script = "busybox stat -c %u:%g /mnt/file && touch /mnt/new && busybox chown 65533:8 /mnt/new && touch /mnt/roots"
-    async with opened(workspace, binds=[Bind(shared, b"/mnt", writable=True)]) as sandbox:
-        ended, said = await run(sandbox, script)
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, script, binds=[Bind(shared, b"/mnt", writable=True)])
 
     new, roots = ((shared / name).stat() for name in ("new", "roots"))
     assert ended.ok, said

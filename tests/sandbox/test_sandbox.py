@@ -14,6 +14,7 @@ import pytest_twisted
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from imaginator.model.errors import BuildFailed
+from imaginator.sandbox.kernel.mounts import mount, unmount
 from imaginator.sandbox.limits import Limits, available
 from imaginator.sandbox.process import Tail, finish
 from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
@@ -130,13 +131,65 @@ async def test_bind_mounts_are_really_read_only(workspace: Workspace, tmp_path: 
         directory.mkdir()
     (shared / "file").write_text("shared")
     binds = [Bind(shared, b"/mnt/shared"), Bind(scratch, b"/mnt/scratch", writable=True)]
-    async with opened(workspace, binds=binds) as sandbox:
+    script = "cat /mnt/shared/file; echo; echo x > /mnt/scratch/x; echo x > /mnt/shared/file"
+    async with opened(workspace) as sandbox:
         await sandbox.tree.make_mount_points([b"/mnt/shared", b"/mnt/scratch"])
-        _, said = await run(sandbox, "cat /mnt/shared/file; echo; echo x > /mnt/scratch/x; echo x > /mnt/shared/file")
+        _, said = await run(sandbox, script, binds=binds)
 
     assert said.startswith("shared\n")
     assert "Read-only file system" in said
     assert ("shared", "x\n") == ((shared / "file").read_text(), (scratch / "x").read_text())
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_mounted_below_a_bind_mount(workspace: Workspace, tmp_path: Path) -> None:
+    """It is seen too, with the host's owners, and is as read-only; so are bind mounts within bind mounts."""
+    shared, scratch = tmp_path / "shared", tmp_path / "scratch"
+    for directory in (shared / "below", shared / "within", scratch):
+        directory.mkdir(parents=True)
+    mount(b"tmpfs", os.fsencode(shared / "below"), b"tmpfs")
+    try:
+        (shared / "below/file").write_text("deep")
+        os.chown(shared / "below/file", 1234, 56)
+        binds = [Bind(shared, b"/mnt"), Bind(scratch, b"/mnt/within", writable=True)]
+        script = "cat /mnt/below/file; stat -c ' %u:%g' /mnt/below/file; echo x > /mnt/within/x; echo x > /mnt/below/y"
+        async with opened(workspace) as sandbox:
+            await sandbox.tree.make_mount_points([b"/mnt"])
+            _, said = await run(sandbox, script, binds=binds)
+        left = [path.name for path in (shared / "below").iterdir()]
+    finally:
+        unmount(os.fsencode(shared / "below"))
+
+    assert said.startswith("deep 1234:56")
+    assert "Read-only file system" in said
+    assert (["file"], "x\n") == (left, (scratch / "x").read_text())
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bind_mount_behind_a_link_of_the_image(workspace: Workspace, tmp_path: Path) -> None:
+    """It is where the link leads in the image, never where the host has such a path."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "file").write_text("shared")
+    (workspace.lowers[0] / "lib").symlink_to("/usr/share")
+    async with opened(workspace) as sandbox:
+        made = await sandbox.tree.make_mount_points([b"/lib/modules"])
+        _, said = await run(sandbox, "cat /usr/share/modules/file", binds=[Bind(shared, b"/lib/modules")])
+        await sandbox.tree.remove_mount_points(made)
+        left = await sandbox.tree.changed_paths()
+
+    assert "shared" == said
+    assert [] == [path for path in left if path.endswith(b"modules")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bind_mount_that_finds_no_directory(workspace: Workspace, tmp_path: Path) -> None:
+    """A file of the image is in its way: the command says so, and is not run."""
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, "echo run", binds=[Bind(tmp_path, b"/etc/release")])
+
+    assert 125 == ended.code
+    assert "sandbox: /etc/release: no directory of the image: a bind mount needs one" == said
 
 
 @pytest_twisted.ensureDeferred

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Exit, Tail, finish
-from imaginator.sandbox.sandbox import Bind, Profile, Sandbox, Workspace
+from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 from tests.support.real_reactor import reactor
 from tests.support.small_system import BOOTSTRAP_SCRIPT
 
@@ -32,10 +32,9 @@ async def opened(
     workspace: Workspace,
     profile: Profile = Profile.MANIFEST,
     limits: Limits = NO_LIMITS,
-    binds: Sequence[Bind] = (),
 ) -> AsyncIterator[Sandbox]:
     """A sandbox that is closed at the end."""
-    sandbox = await Sandbox.open(reactor, workspace, profile, limits, binds)
+    sandbox = await Sandbox.open(reactor, workspace, profile, limits)
     try:
         yield sandbox
     finally:

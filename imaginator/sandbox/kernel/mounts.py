@@ -60,17 +60,21 @@ def clone_mount(source: bytes, *, below: bool = False) -> int:
     return call("open_tree", _AT_FDCWD, source, flags, what=os.fsdecode(source))
 
 
-def restrict_mount(tree: int, what: bytes, *, read_only: bool = False, owners: int | None = None) -> None:
+def restrict_mount(
+    tree: int, what: bytes, *, read_only: bool = False, owners: int | None = None, below: bool = False
+) -> None:
     """mount_setattr(2) of a mount of `clone_mount`: no set-id bit and no device works there, nor writing where asked.
 
     With ``owners``, a user namespace's descriptor, id n of the disk is shown as what n is in that namespace; EINVAL
-    then says that the file system cannot do this.
+    then says that the file system cannot do this. With ``below`` all of it holds for the mounts below too.
     """
     flags = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if read_only else 0)
     flags |= 0 if owners is None else _MOUNT_ATTR_IDMAP
     attributes = struct.pack("QQQQ", flags, 0, 0, owners or 0)
-    what_failed = f"{os.fsdecode(what)}: map its owners" if owners else os.fsdecode(what)
-    call("mount_setattr", tree, b"", _AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes)), what=what_failed)
+    depth = " and those of the mounts below it" if below else ""
+    what_failed = f"{os.fsdecode(what)}: map its owners{depth}" if owners else os.fsdecode(what)
+    at = _AT_EMPTY_PATH | (_AT_RECURSIVE if below else 0)
+    call("mount_setattr", tree, b"", at, attributes, ctypes.c_size_t(len(attributes)), what=what_failed)
 
 
 def move_mount(source: bytes, target: int) -> None:
