@@ -13,6 +13,7 @@ import msgspec
 
 from imaginator.build import bootstrap, metadata
 from imaginator.build.construction import Construction
+from imaginator.build.described import Description, fetch_description
 from imaginator.build.downloads import downloads_of
 from imaginator.build.environment import (
     PATH,
@@ -21,6 +22,7 @@ from imaginator.build.environment import (
     job_variables,
     shown_secrets,
 )
+from imaginator.build.fetch import Fetcher
 from imaginator.build.job import Job, SourceResolver, SourceWish
 from imaginator.build.manifests import load_manifest
 from imaginator.build.matching import Matching
@@ -68,6 +70,7 @@ class EngineParts(NamedTuple):
     store: ImageStore
     layers: Layers
     sources: Sources
+    fetcher: Fetcher
     workers: Workers
     memory: SieveMemory
     packages: Packages
@@ -130,6 +133,7 @@ class _Build:
         return await self._apply_manifest(definition, source)
 
     async def _bootstrap(self, definition: BootstrapStream) -> Image:
+        said = await self._description(definition)
         workspace = Workspace(self._directory)
         environment = build_environment(self._job, "")
         check_without_secrets(bootstrap_uses(definition), self._job.secrets, self._job.stream_name)
@@ -141,8 +145,14 @@ class _Build:
             packages = await bootstrap.furnish(image, self._job.packager, self._matching(sandbox, None))
             rules = await self._rules(definition.filter_lines, {}, None)
             packed = await self._pack(sandbox, None, rules)
-        draft = metadata.with_bootstrap(self._draft(packages), definition)
+        draft = metadata.with_bootstrap(self._draft(packages), definition, said, environment)
         return await self._store(draft, packed, workspace, ())
+
+    async def _description(self, definition: BootstrapStream) -> Description:
+        """What the stream's files say, fetched and checked before the bootstrap command runs."""
+        if definition.image_filter_url or definition.image_tags_url or definition.image_triggers_url:
+            self._monitor.stage(Stage.FETCH)
+        return await fetch_description(self._parts.fetcher, self._parts.workers, self._job, definition)
 
     async def _apply_manifest(self, definition: Stream, source: SourceResolver) -> Image:
         # It gets ready while the manifest is fetched.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -109,6 +110,8 @@ class Fetcher:
         if response.code == 304:
             return Fetched(None, known)
         if response.code != 200:
+            with contextlib.suppress(ConfigurationError):
+                await _body(response, shown)  # a connection whose body nobody takes stays open
             raise ConfigurationError(shown, f"the server answers {response.code} {response.phrase.decode('latin-1')}")
         return Fetched(await _body(response, shown), validators)
 

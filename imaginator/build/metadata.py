@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from imaginator.build.described import Description
 from imaginator.build.job import Job
 from imaginator.build.sources import Checkout
 from imaginator.model.filters import Filter, merge_lines
@@ -43,9 +44,16 @@ def draft(job: Job, packages: tuple[Package, ...], now: float) -> Image:
     )
 
 
-def with_bootstrap(image: Image, definition: BootstrapStream) -> Image:
-    """A draft with what the main configuration says of a bootstrap stream."""
-    return msgspec.structs.replace(image, owners=definition.owners, packager_type=definition.packager_type)
+def with_bootstrap(image: Image, definition: BootstrapStream, said: Description, environment: dict[str, str]) -> Image:
+    """A draft with what the main configuration, and the files that it names, say of a bootstrap stream."""
+    return msgspec.structs.replace(
+        image,
+        filter=said.filter,
+        triggers=said.triggers,
+        tags=expand_tags(said.tags or {}, environment),
+        owners=definition.owners,
+        packager_type=definition.packager_type,
+    )
 
 
 def with_manifest(image: Image, made_from: Ingredients, environment: dict[str, str]) -> Image:

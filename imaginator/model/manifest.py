@@ -83,8 +83,8 @@ def decode_manifest(texts: Mapping[str, bytes], where: str, warn: Warn = untold)
     manifest = Manifest(
         file=file or ManifestFile(source_image=""),
         packages=reader.read("package-list", _packages) or (),
-        filter=reader.read("filter", _filter),
-        filter_add=reader.read("filter.add", _filter),
+        filter=reader.read("filter", decode_filter),
+        filter_add=reader.read("filter.add", decode_filter),
         triggers=reader.read("triggers", decode_triggers),
         triggers_add=reader.read("triggers.add", decode_triggers),
         computed_files=reader.computed("computed-files"),
@@ -198,7 +198,8 @@ def _doubts_of_package(line: str) -> Iterator[str]:
         yield "is one argument: expected one package a line"
 
 
-def _filter(data: bytes, where: str, _warn: Warn) -> tuple[str, ...]:
+def decode_filter(data: bytes, where: str, _warn: Warn = untold) -> tuple[str, ...]:
+    """The lines of a filter's file; raises `ConfigurationError` with every line that is no regular expression."""
     lines = list(_numbered(data, where))
     check_count([line for _, line in lines], where)
     problems: list[Problem] = []

@@ -20,11 +20,17 @@ from imaginator.model.words import check_word
 
 
 class BootstrapStream(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """A stream whose image comes from a command run on an empty directory, its ``$dir``."""
+    """A stream whose image comes from a command run on an empty directory, its ``$dir``.
+
+    The URLs are of files that say what manifests say in ``filter``, ``tags.json`` and ``triggers``.
+    """
 
     bootstrap_command: tuple[str, ...]
     packager_type: str
     filter_lines: tuple[str, ...] = ()
+    image_filter_url: str = ""
+    image_tags_url: str = ""
+    image_triggers_url: str = ""
     owners: Owners = Owners()
     limits: StreamLimits = StreamLimits()
 

@@ -100,11 +100,11 @@ class Assembly:
 
     def _make_schedule(self) -> None:
         self.sources = Sources(self.reactor, self.state / "sources")
-        fetcher = Fetcher(self.reactor, sources=self.sources)
+        self.fetcher = Fetcher(self.reactor, sources=self.sources)
         url, variables = self.options["configuration-url"], self.options["variables-file"]
         arch = architecture(platform.machine())
         self.configuration = Configuration(
-            ConfigurationParts(self.reactor, fetcher, self.workers, self.state, url, variables, arch)
+            ConfigurationParts(self.reactor, self.fetcher, self.workers, self.state, url, variables, arch)
         )
         self.queue = Queue(self.history, self._now)
         parts = RunnerParts(
@@ -128,6 +128,7 @@ class Assembly:
             store=self.store,
             layers=self.layers,
             sources=self.sources,
+            fetcher=self.fetcher,
             workers=self.workers,
             memory=SieveMemory(),
             packages=self.packages,

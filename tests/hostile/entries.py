@@ -24,7 +24,7 @@ _PACKAGER = {
 }  # fmt: skip
 _BOOTSTRAP = {
     "BootstrapCommand": ["x", "$dir"], "PackagerType": "deb", "FilterLines": ["/x"], "Owners": _OWNERS,
-    "Limits": _LIMITS,
+    "Limits": _LIMITS, "ImageFilterUrl": "/f", "ImageTagsUrl": "/t", "ImageTriggersUrl": "/g",
 }  # fmt: skip
 _MAIN = {
     "BootstrapStreams": {"base/$ARCH": _BOOTSTRAP}, "ImageStreamsToAutoRebuild": ["web"],

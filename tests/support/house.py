@@ -11,6 +11,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from imaginator.build.engine import Engine, EngineParts
+from imaginator.build.fetch import Fetcher
 from imaginator.build.job import Job, SourceWish
 from imaginator.build.monitor import Monitor
 from imaginator.build.sources import Sources
@@ -197,7 +198,8 @@ def open_house(tmp_path: Path) -> Iterator[House]:
     layers = Layers(state / "layers", catalogue, store.nodes(), workers, never)
     sources = Sources(reactor, state / "sources")  # type: ignore[arg-type]
     packages = Packages(state / "packages", 1 << 30, workers)
-    shared = (layers, sources, workers, SieveMemory(), packages)
+    fetcher = Fetcher(reactor, sources=sources)
+    shared = (layers, sources, fetcher, workers, SieveMemory(), packages)
     parts = EngineParts(reactor, state, store, *shared, verify=True)  # type: ignore[arg-type]
     yield House(tmp_path, store, Engine(parts))
     catalogue.stopService()
