@@ -43,7 +43,7 @@ async def fetch_description(fetcher: Fetcher, workers: Workers, job: Job, defini
 
     Raises `ConfigurationError` with all that is wrong with them; secrets in their URLs are shown by name.
     """
-    redactor = Redactor(job.secrets)
+    redactor = await workers.run(Redactor, job.secrets)
     said: dict[str, Any] = {}
     problems: list[Problem] = []
     for file in _files(job, definition):

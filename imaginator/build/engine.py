@@ -190,7 +190,7 @@ class _Build:
         self._monitor.stage(Stage.FETCH)
         check_without_secrets(stream_uses(definition), self._job.secrets, self._job.stream_name)
         location = self._location(definition)
-        redactor = Redactor(self._job.secrets)
+        redactor = await self._parts.workers.run(Redactor, self._job.secrets)
         checkout = await self._parts.sources.fetch(location, self._directory / "manifest", redactor)
         self._monitor.note(
             f"manifest: {location.shown} {redactor.text(location.directory)} {checkout.branch} {checkout.commit}"

@@ -18,7 +18,10 @@ _URL = re.compile(
     rf"|(?:file://)?/{_PLAIN}*"
 )
 _FILE = re.compile(rf"((?:(?:https?|ssh|git)://|[\w.+-]+@)[^\s]*?\.git)/({_PLAIN}+)")
-_BRANCH = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//))[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]{1,255}")
+# As git-check-ref-format(1) has it.
+_BRANCH = re.compile(
+    r"(?![-./])(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]{1,255}(?<![./])"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,63}")
 _PASSWORD = re.compile(r"(?P<before>://[^/@:]*:)(?P<word>[^/@$][^/@]*)(?=@)")

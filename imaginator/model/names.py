@@ -15,6 +15,7 @@ from imaginator.model.errors import InvalidRequest
 
 STAMP_FORMAT = "%Y-%m-%d:%H:%M:%S"
 LONGEST_NAME = 255
+_LONGEST_SHOWN = 80
 
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:@~-]*(?:/[A-Za-z0-9][A-Za-z0-9._+:@~-]*)*")
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -27,7 +28,7 @@ def check_stream_name(name: str) -> str:
         raise InvalidRequest(f"stream name of {len(name)} characters: at most {LONGEST_NAME} are allowed")
     if not _STREAM.fullmatch(name):
         raise InvalidRequest(
-            f"stream name {name!r}: expected parts of letters, digits and ._+:@~- joined by /,"
+            f"stream name {_shown(name)}: expected parts of letters, digits and ._+:@~- joined by /,"
             " each beginning with a letter or digit"
         )
     return name
@@ -36,10 +37,8 @@ def check_stream_name(name: str) -> str:
 def check_image_name(name: str) -> str:
     """Return ``name`` if it is a stream and a date stamp; raise `InvalidRequest` otherwise."""
     stream, _, stamp = name.rpartition("/")
-    try:
-        datetime.strptime(stamp, STAMP_FORMAT)
-    except ValueError:
-        raise InvalidRequest(f"image name {name!r}: expected STREAM/YYYY-MM-DD:HH:MM:SS") from None
+    if not _is_stamp(stamp):
+        raise InvalidRequest(f"image name {_shown(name)}: expected STREAM/YYYY-MM-DD:HH:MM:SS")
     check_stream_name(stream)
     return name
 
@@ -47,8 +46,21 @@ def check_image_name(name: str) -> str:
 def check_build_id(name: str) -> str:
     """Return ``name`` if it is a build id; raise `InvalidRequest` otherwise."""
     if not _BUILD.fullmatch(name):
-        raise InvalidRequest(f"build id {name!r}: expected the 26 characters of a ULID")
+        raise InvalidRequest(f"build id {_shown(name)}: expected the 26 characters of a ULID")
     return name
+
+
+def _is_stamp(text: str) -> bool:
+    """Whether a date stamp is written in the one way that it has: strptime(3) takes others."""
+    try:
+        return datetime.strptime(text, STAMP_FORMAT).strftime(STAMP_FORMAT) == text
+    except ValueError:
+        return False
+
+
+def _shown(name: str) -> str:
+    """A wrong name, for people, without its end where it is long."""
+    return ascii(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}...")
 
 
 def stream_of(image_name: str) -> str:
