@@ -187,7 +187,7 @@ class Assembly:
     def daemon(self) -> Daemon:
         """The tree of services."""
         observer = LogPublisher(self.recent, self._log_observer())
-        daemon = Daemon(self.reactor, observer, load=self._load, reload=self._reload)
+        daemon = Daemon(self.reactor, observer, self.configuration.redact, load=self._load, reload=self._reload)
         self.workers.setServiceParent(daemon.foundation)
         self.catalogue.setServiceParent(daemon.foundation)
         for service in (self.builder, *self._periodic(), self.listener):

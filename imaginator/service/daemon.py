@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.logger import ILogObserver, Logger
 
 from imaginator.model.errors import ImaginatorError
+from imaginator.service.log import Redact
 
 UMASK = 0o022
 GARBAGE_THRESHOLDS = (700, 10, 1_000)
@@ -43,13 +44,15 @@ class Reactor(IReactorCore, IReactorFromThreads):
 class Daemon(MultiService):
     """Starts ``foundation``, awaits ``load``, then starts ``serving``; a failure of any ends the process with 1.
 
-    ``reload`` is called at SIGHUP. ``observer`` becomes the log of the application that this service is added to.
+    ``reload`` is called at SIGHUP. ``observer`` becomes the log of the application that this service is added to;
+    ``redact`` takes secrets out of what is told to whoever started the daemon.
     """
 
-    def __init__(self, reactor: Reactor, observer: ILogObserver, *, load: Work, reload: Work) -> None:
+    def __init__(self, reactor: Reactor, observer: ILogObserver, redact: Redact, *, load: Work, reload: Work) -> None:
         super().__init__()
         self._reactor = reactor
         self._observer = observer
+        self._redact = redact
         self._load = load
         self._reload = reload
         self.foundation = MultiService()
@@ -96,7 +99,7 @@ class Daemon(MultiService):
 
     def _give_up(self, sentence: str) -> None:
         _log.critical("{sentence}", sentence=sentence)
-        sys.__stderr__.write(f"imaginator: {sentence}\n")  # type: ignore[union-attr]
+        sys.__stderr__.write(f"imaginator: {self._redact(sentence)}\n")  # type: ignore[union-attr]
         # twistd ends with status 0 whatever happened; there is no other way to tell its caller.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.callFromThread(self._reactor.stop)
