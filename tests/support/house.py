@@ -37,7 +37,7 @@ set -eu
 cd "${1:?}"
 mkdir bin etc proc sys dev usr usr/share tmp
 cp "$(command -v busybox)" bin/busybox
-for name in sh cat env kill mkdir rm sleep test touch; do ln -s busybox "bin/$name"; done
+for name in sh cat chmod env kill ln ls mkdir mv rm sleep stat test touch; do ln -s busybox "bin/$name"; done
 echo 'root:x:0:0:root:/root:/bin/sh' > etc/passwd
 echo 'small 1' > etc/release
 echo one > usr/share/linked
@@ -102,11 +102,12 @@ class Record(Monitor):
 
 
 class House(NamedTuple):
-    """An engine with its store, and a directory for manifests."""
+    """An engine with its store, a directory for manifests, and what these wished to be built on."""
 
     directory: Path
     store: EmbeddedStore
     engine: Engine
+    wishes: list[SourceWish]
     settings: Settings = Settings(packager_types={"fake": PACKAGER})
 
     def job(self, stream: str, definition: BootstrapStream | Stream, request: Mapping[str, object] = {}) -> Job:
@@ -117,7 +118,7 @@ class House(NamedTuple):
             stream_name=stream,
             request=BuildRequest(stream_name=stream, **request),  # type: ignore[arg-type]
             definition=definition,
-            packager=PACKAGER if isinstance(definition, BootstrapStream) else None,
+            packager=self.settings.packager_types["fake"] if isinstance(definition, BootstrapStream) else None,
             arch="amd64",
             secrets={"TOKEN": "s3cr3t-word"},
             settings=self.settings,
@@ -127,15 +128,20 @@ class House(NamedTuple):
         )
 
     async def bootstrap(
-        self, command: Sequence[str] = (), monitor: Monitor | None = None, **definition: object
+        self,
+        command: Sequence[str] = (),
+        monitor: Monitor | None = None,
+        more: str = "",
+        stream: str = "small",
+        **definition: object,
     ) -> Image:
-        """Build the stream `small`, by default from busybox."""
+        """Build a bootstrap stream, by default from busybox; ``more`` are commands that add to that."""
         script = self.directory / "bootstrap"
-        script.write_text(BOOTSTRAP)
+        script.write_text(BOOTSTRAP + more)
         command = command or ["sh", str(script), "$dir"]
         fields = {"bootstrap_command": tuple(command), "packager_type": "fake", **definition}
-        stream = BootstrapStream(**fields)  # type: ignore[arg-type]
-        return await self.engine.build(self.job("small", stream), monitor or Record(), self.source)
+        job = self.job(stream, BootstrapStream(**fields))  # type: ignore[arg-type]
+        return await self.engine.build(job, monitor or Record(), self.source)
 
     async def build(
         self, files: Mapping[str, str], monitor: Monitor | None = None, stream: str = "test/over", **request: object
@@ -152,6 +158,7 @@ class House(NamedTuple):
 
     async def source(self, wish: SourceWish) -> Image:
         """The latest image that is wished for."""
+        self.wishes.append(wish)
         image = await self.store.find_latest(Wanted(wish.stream, wish.commit, wish.tags))
         if image is None:
             raise SourceImageNeeded(f"no source image: {wish.stream}", wish.stream)
@@ -201,7 +208,7 @@ def open_house(tmp_path: Path) -> Iterator[House]:
     fetcher = Fetcher(reactor, sources=sources)
     shared = (layers, sources, fetcher, workers, SieveMemory(), packages)
     parts = EngineParts(reactor, state, store, *shared, verify=True)  # type: ignore[arg-type]
-    yield House(tmp_path, store, Engine(parts))
+    yield House(tmp_path, store, Engine(parts), [])
     catalogue.stopService()
     workers.stopService()
     assert [] == list((state / "builds").iterdir())
