@@ -44,7 +44,7 @@ def build_root(confinement: Confinement, tree: bytes, discard: bool, binds: list
 def _throw_away(confinement: Confinement, tree: bytes) -> bytes:
     """A view of the tree whose changes lie in memory, and end with this namespace."""
     place = os.path.join(confinement.scratch, b"discard")
-    os.mkdir(place)
+    os.makedirs(place, exist_ok=True)  # tests run at the same time, each in a mount namespace of its own
     root = confinement.first
     mount(b"tmpfs", place, b"tmpfs", MOUNTED, b"mode=0755,uid=%d,gid=%d" % (root, root))
     # Relative names, and one without the path of the state directory, need no escapes in overlayfs' options.
