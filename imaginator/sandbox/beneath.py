@@ -17,6 +17,9 @@ from imaginator.sandbox.owners import ON_DISK, Owners
 NEW_DIRECTORY = 0o755
 """The mode of directories that copying makes; they belong to root."""
 
+MOST_LINKS = 40
+"""That lead from one to the next; Linux follows as many."""
+
 
 class Root:
     """The root directory of a tree whose owners are seen as ``owners`` says."""
@@ -94,6 +97,18 @@ class Root:
         except FileNotFoundError:
             return False
         return True
+
+    def make_place(self, path: bytes) -> bytes:
+        """Where a file that is missing at ``path`` is to be made: where its link leads. Makes the directory for it."""
+        for _ in range(MOST_LINKS):
+            self.make_directories(os.path.dirname(path))
+            with self.parent(path) as (directory, name):
+                try:
+                    target = os.readlink(name, dir_fd=directory)
+                except FileNotFoundError:
+                    return path
+            path = os.path.join(os.path.dirname(path), target)
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path))
 
     def status(self, path: bytes) -> os.stat_result | None:
         """What lies at ``path``, links not followed at its end; None for nothing."""

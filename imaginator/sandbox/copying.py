@@ -159,7 +159,7 @@ def _append(root: Root, file: int, path: bytes) -> None:
         # O_NONBLOCK: a fifo of the image is told from a file, not waited for.
         descriptor = root.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
     except FileNotFoundError:
-        with root.parent(path) as (directory, name):
+        with root.parent(root.make_place(path)) as (directory, name):
             _replace(directory, file, name, os.fstat(file).st_mode & SOURCE_MODE, root.owners.first)
         return
     try:

@@ -176,9 +176,7 @@ class Holder:
         try:
             return self._root.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)
         except FileNotFoundError:
-            # A dangling link, or nothing: what a program that opens it would not find is replaced.
-            self._root.remove(path)
-            with self._root.parent(path) as (directory, name):
+            with self._root.parent(self._root.make_place(path)) as (directory, name):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(name, flags, 0o600, dir_fd=directory)
             os.fchown(descriptor, self._owners.first, self._owners.first)

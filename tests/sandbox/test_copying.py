@@ -67,14 +67,17 @@ def test_equal_content_stays_untouched(case: Case) -> None:
 
 
 def test_other_content_is_replaced_by_a_new_file(case: Case) -> None:
-    """Owner root, the source's mode without set-id bits; another hard link keeps the old content."""
+    """Owner root, the source's mode without set-id bits, the time is now; another hard link keeps the old content."""
     put(case.source / "bin/tool", "new", 0o6775)
     old = put(case.tree / "bin/tool", "old", 0o600)
     os.chown(old, 7, 8)
+    os.utime(old, ns=(1, 2))
+    os.utime(case.source / "bin/tool", ns=(3, 4))
     os.link(old, case.tree / "bin/other")
     case.copy()
 
     new = old.stat()
+    assert new.st_mtime_ns > 4
     assert ("new", 0o755, 0, 0) == (old.read_text(), mode(old), new.st_uid, new.st_gid)
     assert "old" == (case.tree / "bin/other").read_text()
 
@@ -167,6 +170,23 @@ def test_append_makes_what_is_missing_with_the_sources_mode(case: Case) -> None:
     case.append()
 
     assert ("text", 0o700) == ((case.tree / "etc/new.d/x").read_text(), mode(case.tree / "etc/new.d/x"))
+
+
+def test_append_makes_the_file_that_the_images_link_leads_to(case: Case) -> None:
+    """A link to nothing is followed too, from one to the next, beneath the root; one that leads round is an error."""
+    put(case.source / "etc/resolv.conf", "text")
+    (case.tree / "etc").mkdir()
+    (case.tree / "etc/resolv.conf").symlink_to("/../run/stub")
+    (case.tree / "run").mkdir()
+    (case.tree / "run/stub").symlink_to("new/real")
+    case.append()
+
+    assert "text" == (case.tree / "run/new/real").read_text()
+    assert (case.tree / "etc/resolv.conf").is_symlink()
+    (case.tree / "run/stub").unlink()
+    (case.tree / "run/stub").symlink_to("../etc/resolv.conf")
+    with pytest.raises(OSError, match="Too many levels"):
+        case.append()
 
 
 def test_append_skips_links_of_the_manifest(case: Case) -> None:
