@@ -132,10 +132,15 @@ async def clean(construction: Construction, matching: Matching) -> None:
     """The packager's clean command, then its clean patterns; ``resolv.conf`` is left empty."""
     _, lines = await together(construction.packager("clean"), _clean_patterns(construction))
     if lines:
-        gone = await matching.find(Filter(lines, "clean patterns"))
+        gone = [path for path in await matching.find(Filter(lines, "clean patterns")) if not _is_mounted(path)]
         await construction.tree.remove_all(gone)
         construction.monitor.note(f"removed by clean patterns: {len(gone)} paths")
     await construction.tree.write(_RESOLVER, b"")
+
+
+def _is_mounted(path: bytes) -> bool:
+    """Whether commands see a mount at a path of the tree; what the image has beneath it stays as it is."""
+    return any(path == mount or path.startswith(mount + b"/") for mount in (DEVICES, *SYSTEM_MOUNTS))
 
 
 async def _clean_patterns(construction: Construction) -> list[str]:
