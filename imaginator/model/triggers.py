@@ -28,7 +28,7 @@ def merge_triggers(source: Iterable[Trigger], added: Iterable[Trigger]) -> tuple
     merged: dict[tuple[str, bool], Trigger] = {}
     for trigger in (*source, *added):
         key = (trigger.service, trigger.do_reload)
-        merged[key] = _join(merged[key], trigger) if key in merged else trigger
+        merged[key] = _join(merged.get(key, trigger), trigger)
     return tuple(merged[key] for key in sorted(merged))
 
 
