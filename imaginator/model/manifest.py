@@ -238,6 +238,8 @@ def _computed_from_json(data: bytes, where: str, warn: Warn) -> tuple[ComputedFi
 
 def _fault_of_path(path: str) -> str:
     """What is wrong with a path within an image; nothing if it is absolute and as short as can be."""
+    if path.startswith("/tmp/"):
+        return f"{path!r}: nothing below /tmp is ever part of an image"
     if path.startswith("/") and all(part not in ("", ".", "..") for part in path[1:].split("/")) and "\0" not in path:
         return ""
     return f"{path!r}: expected an absolute path below /, without . and .. in it"

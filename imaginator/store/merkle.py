@@ -27,6 +27,16 @@ _TIMED = frozenset({Kind.REGULAR, Kind.CHARACTER, Kind.BLOCK, Kind.FIFO})
 """What keeps the modification time that it had in the stream's previous image."""
 
 
+_NAMES = {
+    Kind.DIRECTORY: "a directory",
+    Kind.SYMLINK: "a symbolic link",
+    Kind.CHARACTER: "a device node",
+    Kind.BLOCK: "a device node",
+    Kind.FIFO: "a fifo",
+}
+"""What a computed file cannot be."""
+
+
 class Base(NamedTuple):
     """What a merge knows of the source image; ``computed`` are the paths of its computed files."""
 
@@ -210,7 +220,8 @@ class _Merger:
         if root is None or root.inode.kind is not Kind.DIRECTORY:
             raise BuildFailed("/ is gone from the image: expected a directory")
         if missing := sorted(self._rules.computed.keys() - self._computed):
-            raise BuildFailed(f"computed file {_shown(missing[0])}: no such file in the image")
+            where = "there" if self._rules.holds(missing[0]) else "in the image: its filter leaves it out"
+            raise BuildFailed(f"computed file {_shown(missing[0])}: expected a regular file, found none {where}")
         empty = tuple(sorted(self._empty))
         touches = Touches(tuple(sorted(self._absent)), self._links.touched, empty, tuple(sorted(self._times)))
         return Merged(root, self._nodes, self._links.all, tuple(sorted(self._computed)), touches, self.figures)
@@ -224,6 +235,8 @@ class _Merger:
             return None
         name = path.rpartition(b"/")[2]
         if inode.kind is Kind.DIRECTORY:
+            if path in self._rules.computed:
+                raise _not_to_be_computed(path, inode)
             return Entry(name, inode, self._directory(path, base, edit, depth))
         if base is not None:
             self._count_tree(path, base, -1)
@@ -297,7 +310,7 @@ class _Merger:
 
     def _as_computed(self, path: bytes, inode: Inode) -> Inode:
         if inode.kind not in (Kind.REGULAR, Kind.COMPUTED) or inode.link:
-            raise BuildFailed(f"computed file {_shown(path)}: expected a regular file with one link")
+            raise _not_to_be_computed(path, inode)
         self._computed.add(path)
         if inode.size:
             self._empty.append(path)
@@ -341,6 +354,11 @@ class _Finder:
         if node not in self._directories:
             self._directories[node] = {entry.name: entry for entry in self._read(node).entries}
         return self._directories[node]
+
+
+def _not_to_be_computed(path: bytes, inode: Inode) -> BuildFailed:
+    found = f"one of several links, {_shown(inode.link)} is the first" if inode.link else _NAMES[inode.kind]
+    return BuildFailed(f"computed file {_shown(path)}: expected a regular file with one link, found {found}")
 
 
 def _shown(path: bytes) -> str:

@@ -51,6 +51,10 @@ def test_the_texts_of_a_manifest() -> None:
         ({"filter": b"", "filter.add": b""}, "m: both filter and filter.add: expected one"),
         ({"computed-files": b"", "computed-files.add.json": b"[]"}, "m: both computed-files and computed-files.add"),
         ({"computed-files": b"\netc/a host"}, "m/computed-files: line 2: 'etc/a': expected an absolute path"),
+        (
+            {"computed-files.add": b"/tmp/c host:1"},
+            "m/computed-files.add: line 1: '/tmp/c': nothing below /tmp is ever part of an image",
+        ),
         ({"triggers": b"{}"}, r"m/triggers: line 1, column 1: \$: expected an array, got an object"),
         ({"tags.json": b'{"a": 1}'}, r"m/tags.json: line 1, column 7: \$.a: expected a string, got a number"),
     ],
