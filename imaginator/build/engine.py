@@ -255,7 +255,7 @@ class _Build:
             spares=sieve.spares,
             computed=computed,
             previous=previous.root if previous else None,
-            keep_new_time=metadata.times_filter(self._job, manifest).matches,
+            keep_new_time=metadata.times_filter(self._job.settings, manifest).matches,
         )
 
     def _matching(self, sandbox: Sandbox, source: Image | None) -> Matching:

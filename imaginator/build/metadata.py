@@ -14,7 +14,7 @@ from imaginator.build.sources import Checkout
 from imaginator.model.filters import Filter, merge_lines
 from imaginator.model.image import Image, Origin, Package, Trigger
 from imaginator.model.manifest import ComputedFile, Manifest
-from imaginator.model.settings import BootstrapStream
+from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.tags import expand_tags
 from imaginator.model.tree import Entry, Inode, Kind, NodeReader
 from imaginator.model.triggers import merge_triggers
@@ -101,9 +101,9 @@ def _by_path(files: Iterable[ComputedFile]) -> dict[bytes, bytes]:
     return {file.filename.encode(): file.source.encode() for file in files}
 
 
-def times_filter(job: Job, manifest: Manifest | None) -> Filter:
+def times_filter(settings: Settings, manifest: Manifest | None) -> Filter:
     """The paths whose new mtimes are kept although nothing else of them changed."""
-    common = job.settings.mtimes_copy_filter_lines
+    common = settings.mtimes_copy_filter_lines
     if manifest is None:
         return Filter(common, "MtimesCopyFilterLines")
     replaced = manifest.file.mtimes_copy_filter_lines
