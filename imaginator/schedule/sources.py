@@ -10,6 +10,7 @@ from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed, Cancelled, SourceImageNeeded
 from imaginator.model.image import Image
 from imaginator.model.names import check_stream_name, new_build_id
+from imaginator.model.tags import matches
 from imaginator.schedule.configuration import Configuration
 from imaginator.schedule.queue import Queue
 from imaginator.store.interface import ImageStore, Wanted
@@ -81,10 +82,19 @@ class SourceFinder:
         finally:
             del self._waits[record.request.stream_name]
         if ended.state is State.SUCCEEDED:
-            return await self._store.get(ended.image_name)
+            return await self._built(ended.image_name, wish)
         reason = ended.failure.message if ended.failure else str(ended.state)
         kind = Cancelled if ended.state is State.CANCELLED else BuildFailed
         raise kind(f"source image {wish.stream}: {reason}")
+
+    async def _built(self, name: str, wish: SourceWish) -> Image:
+        """The image that was built for a wish; raises `BuildFailed` where it has not the tags that were wished for."""
+        image = await self._store.get(name)
+        for key, values in wish.tags.items():
+            if not matches(image.tags, {key: values}):
+                expected = f"expected {' or '.join(values)}, as SourceImageTagsToMatch says"
+                raise BuildFailed(f"source image {name}: its tag {key} is {image.tags.get(key, '')!r}: {expected}")
+        return image
 
     async def _wait(self, record: BuildRecord, running: Running, child: BuildRecord) -> BuildRecord:
         """The record of ``child`` when it has ended."""

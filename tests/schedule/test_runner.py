@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
+from imaginator.build.job import SourceWish
 from imaginator.model.build import BuildRecord, State
 from imaginator.model.errors import BuildFailed
-from tests.support.building import ALICE, HOUR, LIMITS, ROOT, Building, add_image, building
+from tests.support.building import ALICE, HOUR, LIMITS, ROOT, Building, add_image, building, request
 from tests.support.store_parts import START
 
 ONE = LIMITS._replace(concurrent=1)
@@ -62,6 +64,53 @@ async def test_a_missing_source_is_built_first(tmp_path: Path) -> None:
         assert [source.image_name] == [image.name for image in system.engine.found]
         assert State.SUCCEEDED == ended.state
         assert b"no source image: base: building it first\n" in await (await system.builder.log(parent)).read(0, 1000)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_source_build_gets(tmp_path: Path) -> None:
+    """SourceImageGitCommitId as its branch, the manifest's variables, an hour to live where none was asked for; and
+    nobody has to be permitted to build it: boot is a bootstrap stream.
+    """
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = SourceWish("boot", "stable", {}, {"A": "b"})
+        asked = await system.submit("web", ALICE, expires_in=2 * HOUR, max_source_age=3 * HOUR)
+        system.engine.sources["db"] = SourceWish("base", "", {}, {})
+        automatic = ensureDeferred(system.builder.rebuild(request("db", expires_in=0)))
+        await system.engine.begun("boot", "base")
+        requests = {job.stream_name: job.request for job in system.engine.jobs}
+
+        wanted = request(
+            "boot", git_branch="stable", variables={"A": "b"}, expires_in=2 * HOUR, max_source_age=3 * HOUR
+        )
+        assert wanted == requests["boot"]
+        assert HOUR == requests["base"].expires_in
+        for stream in ("boot", "base"):
+            system.engine.finish(stream)
+        await system.engine.begun("web", "db")
+        for stream in ("web", "db"):
+            system.engine.finish(stream)
+        assert [State.SUCCEEDED] * 2 == [(await system.builder.wait(asked)).state, (await automatic).state]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_was_built_without_the_wanted_tags(tmp_path: Path) -> None:
+    """It is not taken: the sentence names the tag. One that has them is."""
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = SourceWish("base", "", {"colour": ("blue", "green")}, {})
+        messages = []
+        for colour in ("red", "green"):
+            system.engine.tags["base"] = {"colour": colour}
+            build = await system.submit("web")
+            await system.engine.begun("base")
+            system.engine.finish("base")
+            if colour == "green":
+                await system.engine.begun("web")
+                system.engine.finish("web")
+            messages.append((await system.builder.wait(build)).failure)
+
+        assert messages[0] is not None
+        assert "its tag colour is 'red': expected blue or green" in messages[0].message
+        assert messages[1] is None
 
 
 @pytest_twisted.ensureDeferred

@@ -59,10 +59,14 @@ async def add_image(store: EmbeddedStore, stream: str, now: datetime, **fields: 
 
 
 class FakeEngine:
-    """Builds last until a test calls `finish` or `fail`; ``sources`` says on what a stream's manifest builds."""
+    """Builds last until a test calls `finish` or `fail`.
+
+    ``sources`` says on what a stream's manifest builds, ``tags`` what the images of a stream get.
+    """
 
     def __init__(self, store: EmbeddedStore, now: Callable[[], datetime]) -> None:
-        self.sources: dict[str, str] = {}
+        self.sources: dict[str, str | SourceWish] = {}
+        self.tags: dict[str, dict[str, str]] = {}
         self.jobs: list[Job] = []
         self.found: list[Image] = []
         self.cleaned: list[str] = []
@@ -79,11 +83,12 @@ class FakeEngine:
         monitor.log(b"building " + name.encode() + b"\n")
         try:
             if name in self.sources:
-                self.found.append(await source(SourceWish(self.sources[name], "", {}, {})))
+                wish = self.sources[name]
+                self.found.append(await source(SourceWish(wish, "", {}, {}) if isinstance(wish, str) else wish))
             await self._work(name)
         finally:
             self.cleaned.append(name)
-        return await add_image(self._store, name, self._now())
+        return await add_image(self._store, name, self._now(), tags=self.tags.get(name, {}))
 
     async def _work(self, name: str) -> None:
         working: Deferred[None] = Deferred()
