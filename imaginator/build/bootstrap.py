@@ -10,7 +10,9 @@ from imaginator.build.construction import ONLINE, Construction
 from imaginator.build.job import Job
 from imaginator.build.matching import Matching
 from imaginator.build.recipe import DEVICES, SYSTEM_MOUNTS, clean, list_and_test
+from imaginator.model.architectures import foreign_architecture
 from imaginator.model.build import Stage
+from imaginator.model.errors import BuildFailed
 from imaginator.model.image import Package
 from imaginator.model.packagers import PackagerType
 from imaginator.model.settings import BootstrapStream
@@ -26,7 +28,13 @@ async def fill(host: Construction, job: Job, definition: BootstrapStream, root: 
     variables = {**job.request.variables, "ARCH": job.arch, "dir": str(root)}
     argv = [expand(word, variables) for word in definition.bootstrap_command]
     host.monitor.note(f"$ {shlex.join(argv)}")
-    await host.command(argv[0], argv, ONLINE)
+    try:
+        await host.command(argv[0], argv, ONLINE)
+    except BuildFailed as error:
+        if foreign := foreign_architecture(job.stream_name, job.arch):
+            problem = f"{job.stream_name} names the architecture {foreign}, this host's is {job.arch}"
+            raise BuildFailed(f"{problem}: {error}") from None
+        raise
 
 
 async def furnish(image: Construction, packager_type: PackagerType, matching: Matching) -> tuple[Package, ...]:
