@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -26,11 +26,13 @@ def test_bad_stream_names(name: str) -> None:
 
 
 def test_image_names_never_repeat() -> None:
-    """A second image within a second is stamped a second later."""
+    """In UTC; a second image within a second, or after a clock that went back, is stamped a second later."""
     first = image_name("a/b", NOW, None)
 
     assert first == "a/b/2026-11-22:23:38:05"
     assert image_name("a/b", NOW, first) == "a/b/2026-11-22:23:38:06"
+    assert image_name("a/b", NOW - timedelta(days=1), first) == "a/b/2026-11-22:23:38:06"
+    assert image_name("a/b", NOW.astimezone(timezone(timedelta(hours=5))), None) == first
     assert check_image_name(first) == first
     with pytest.raises(InvalidRequest, match="expected STREAM/"):
         check_image_name("a/b")

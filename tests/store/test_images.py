@@ -14,6 +14,7 @@ from imaginator.model.errors import NotFound, StoreCorrupt
 from imaginator.model.image import Origin
 from imaginator.model.tree import Entry, Inode, Kind
 from imaginator.store.collector import GRACE, Collector
+from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
 from tests.support.store_parts import START, Forest, StoreParts, draft, running_store
 
@@ -57,16 +58,37 @@ async def test_a_missing_object_or_node_refuses_the_image(tmp_path: Path) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_the_latest_matches_commit_or_branch_and_all_tags(tmp_path: Path) -> None:
-    """Values of one tag are alternatives, keys must all match."""
+    """Values of one tag are alternatives, keys must all match; of those that do, the one that was added last."""
     async with running_store(tmp_path) as parts:
         root, nodes = planted(parts)
         origin = Origin(git_branch="main", git_commit_id="c0ffee")
         image = await parts.store.add(draft("s", root, origin=origin, tags={"a": "1", "b": "2"}), nodes, [])
+        other = await parts.store.add(draft("s", root, tags={"a": "1", "b": "3"}), {}, [])
         await parts.store.add(draft("s", root), {}, [])
 
+        assert other == await parts.store.find_latest(Wanted("s", tags={"a": ("1",)}))
         assert image == await parts.store.find_latest(Wanted("s", "main"))
         assert image == await parts.store.find_latest(Wanted("s", "c0ffee", {"a": ("0", "1"), "b": ("2",)}))
-        assert await parts.store.find_latest(Wanted("s", tags={"a": ("1",), "b": ("3",)})) is None
+        assert await parts.store.find_latest(Wanted("s", tags={"a": ("1",), "b": ("4",)})) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_latest_is_the_streams_own_and_the_one_added_last(tmp_path: Path) -> None:
+    """Not one of a stream below it; a clock that goes back changes nothing, and images that went keep their names."""
+    now = START
+    async with running_store(tmp_path) as parts:
+        store = EmbeddedStore(parts.catalogue, parts.objects, parts.workers, lambda: now)
+        root, nodes = planted(parts)
+        first = await store.add(draft("s", root), nodes, [])
+        now -= timedelta(hours=1)
+        second = await store.add(draft("s", root), {}, [])
+        await store.add(draft("s/below", root), {}, [])
+
+        assert second == await store.find_latest(Wanted("s"))
+        await store.delete(second.name)
+        assert first == await store.find_latest(Wanted("s"))
+        third = await store.add(draft("s", root), {}, [])
+        assert [first.name, second.name, third.name] == sorted({first.name, second.name, third.name})
 
 
 @pytest_twisted.ensureDeferred
