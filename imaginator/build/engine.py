@@ -34,11 +34,13 @@ from imaginator.build.recipe import Recipe
 from imaginator.build.shared import shared_directories, trim
 from imaginator.build.sources import Checkout, SourceLocation, Sources
 from imaginator.model.build import Stage
-from imaginator.model.errors import BuildFailed
+from imaginator.model.errors import BuildFailed, ConfigurationError, InvalidRequest
 from imaginator.model.filters import Filter
 from imaginator.model.giturl import without_password
 from imaginator.model.image import Image, Package
-from imaginator.model.manifest import Manifest
+from imaginator.model.manifest import Manifest, ManifestFile
+from imaginator.model.names import check_stream_name
+from imaginator.model.problems import Problem, bounded
 from imaginator.model.redaction import Redactor
 from imaginator.model.settings import BootstrapStream
 from imaginator.model.streams import Stream
@@ -196,12 +198,20 @@ class _Build:
             f"manifest: {location.shown} {redactor.text(location.directory)} {checkout.branch} {checkout.commit}"
         )
         where = redactor.text(f"{location.shown}/{location.directory}".rstrip("/"))
-        manifest = await self._parts.workers.run(load_manifest, checkout.directory, where)
-        check_without_secrets(manifest_uses(manifest), self._job.secrets, where)
+        manifest = await self._load(checkout, where)
         self._monitor.stage(Stage.SOURCE)
-        image = await source(self._wish(manifest, self._environment(checkout)))
+        image = await source(self._wish(manifest.file, self._environment(checkout), where))
         self._monitor.note(f"source image: {image.name}")
         return Ingredients(checkout, manifest, image)
+
+    async def _load(self, checkout: Checkout, where: str) -> Manifest:
+        """The manifest, checked; what is doubtful in it is told."""
+        doubts: list[Problem] = []
+        manifest = await self._parts.workers.run(load_manifest, checkout.directory, where, doubts.append)
+        for doubt in bounded(doubts):
+            self._monitor.note(f"warning: {doubt}")
+        check_without_secrets(manifest_uses(manifest), self._job.secrets, where)
+        return manifest
 
     def _location(self, definition: Stream) -> SourceLocation:
         variables = job_variables(self._job)
@@ -214,11 +224,10 @@ class _Build:
             branch=self._job.request.git_branch,
         )
 
-    def _wish(self, manifest: Manifest, environment: dict[str, str]) -> SourceWish:
-        file = manifest.file
+    def _wish(self, file: ManifestFile, environment: dict[str, str], where: str) -> SourceWish:
         variables = {name: expand(value, environment) for name, value in file.source_image_build_variables.items()}
         return SourceWish(
-            stream=expand(file.source_image, environment),
+            stream=_source_stream(file, environment, where),
             commit=expand(file.source_image_git_commit_id, environment),
             tags=expand_wanted(file.source_image_tags_to_match, environment),
             variables={**variables, **self._job.request.variables},
@@ -297,6 +306,14 @@ class _Build:
         image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
         self._monitor.note(_summary(image))
         return image
+
+
+def _source_stream(file: ManifestFile, environment: dict[str, str], where: str) -> str:
+    """The stream to build on; raises `ConfigurationError` where the variables of this build make no name of it."""
+    try:
+        return check_stream_name(expand(file.source_image, environment))
+    except InvalidRequest as error:
+        raise ConfigurationError(f"{where}/manifest", f"SourceImage {file.source_image!r}: {error}") from None
 
 
 def _summary(image: Image) -> str:

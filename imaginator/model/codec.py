@@ -47,12 +47,12 @@ class JsonFile:
         self._start = len(self._text) - len(self._text.lstrip())
         self.value, self._end = self._parse()
 
-    def decode(self, kind: type[T]) -> T | None:
+    def decode(self, kind: type[T], *, among_others: bool = False) -> T | None:
         """The value as ``kind``, None where it is wrong in every part; of tables what is good of them is kept.
 
-        What is wrong is told of by `finish`.
+        What is wrong is told of by `finish`. ``among_others``: what ``kind`` does not have is nobody's business.
         """
-        fitting = Fitting(self.wrong, partial(self._doubt, of_key=True))
+        fitting = Fitting(self.wrong, _unheeded if among_others else partial(self._doubt, of_key=True))
         fitted = fitting.fit(self.value, inspect.type_info(kind))
         return None if fitted is WRONG else fitted
 
@@ -117,6 +117,10 @@ class JsonFile:
             raise ConfigurationError(self.where, f"objects nested deeper than {DEEPEST}") from None
         except ValueError as error:
             raise ConfigurationError(self.where, f"unacceptable JSON: {error}") from None
+
+
+def _unheeded(_path: Path, _words: str) -> None:
+    pass
 
 
 class _Finding(NamedTuple):

@@ -96,10 +96,10 @@ def decode_manifest(texts: Mapping[str, bytes], where: str, warn: Warn = untold)
     return manifest
 
 
-def _decode_file(data: bytes, where: str, _warn: Warn) -> ManifestFile:
+def _decode_file(data: bytes, where: str, warn: Warn) -> ManifestFile:
     """The file called ``manifest``, in which people keep what is theirs, too."""
-    json = JsonFile(data, where)
-    file = json.decode(ManifestFile)
+    json = JsonFile(data, where, warn)
+    file = json.decode(ManifestFile, among_others=True)
     if file is not None:
         _check_file(json, file)
     json.finish()

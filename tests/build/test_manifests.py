@@ -111,7 +111,7 @@ def test_everything_that_is_wrong_is_told_of_at_once(tmp_path: Path) -> None:
 def test_what_is_doubtful_is_warned_of(tmp_path: Path) -> None:
     """Names that look like parts and are none; lines of the package list that do not look like packages."""
     told: list[Problem] = []
-    (tmp_path / "manifest").write_text('{"SourceImage": "a", "Mine": 1}')
+    (tmp_path / "manifest").write_text('{"SourceImage": "a", "Mine": 1}\n// fine\nmore')
     (tmp_path / "package-list").write_text("vim less\n-y\n")
     for name in ("package-lists", "README", "post-install-scripts", ".git"):
         (tmp_path / name).mkdir()
@@ -121,6 +121,7 @@ def test_what_is_doubtful_is_warned_of(tmp_path: Path) -> None:
     assert [
         "M/package-lists: has no effect: no part of a manifest is called so",
         "M/post-install-scripts: has no effect: no part of a manifest is called so",
+        "M/manifest: line 3, column 1: text after the first value is ignored",
         "M/package-list: line 1: 'vim less' is one argument: expected one package a line",
         "M/package-list: line 2: '-y' is taken for an option by most packagers: expected the name of a package",
     ] == list(map(str, told))
