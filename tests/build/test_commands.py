@@ -110,6 +110,26 @@ async def test_the_resolver_configuration_is_the_builds_alone(house: House) -> N
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_appended(house: House) -> None:
+    """Files, through the image's links; links of the manifest are skipped with a line of the log."""
+    await house.bootstrap(more="ln -s release etc/issue\n")
+    for part in ("files.append", "post-install-files.append"):
+        link = house.directory / "manifests/test/over" / part / "etc/link"
+        link.parent.mkdir(parents=True)
+        link.symlink_to("passwd")
+    monitor = Record()
+
+    image = await house.build(
+        {"files.append/etc/issue": "more 2\n", "post-install-files.append/etc/issue": "last 3\n"}, monitor
+    )
+
+    assert b"small 1\nmore 2\nlast 3\n" == house.content(image, b"/etc/release")
+    assert b"release" == house.tree(image)[b"/etc/issue"].target
+    assert b"\nfiles.append: /etc/link is a symbolic link: skipped\n" in monitor.data
+    assert b"\npost-install-files.append: /etc/link is a symbolic link: skipped\n" in monitor.data
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_packager_that_cannot_tell_its_clean_patterns(house: House) -> None:
     """Its failure is a line of the log."""
     broken = '#!/bin/sh\ncase $1 in show-clean-patterns) echo no patterns here; exit 3;; run) shift; exec "$@";; esac\n'

@@ -76,6 +76,9 @@ async def test_add_files_merge_with_the_source_image(house: House) -> None:
         stream="test/more",
     )
 
+    sparse = await house.build({"filter.add": ""}, stream="test/sparse")
+
+    assert () == sparse.filter
     trigger = Trigger(("/r", "/s"), "one", "1", do_reboot=True)
     assert ("/a", "/b") == image.filter
     assert (trigger,) == image.triggers

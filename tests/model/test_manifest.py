@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from imaginator.model.errors import ConfigurationError
-from imaginator.model.image import Owners
-from imaginator.model.manifest import ComputedFile, decode_manifest
+from imaginator.model.image import Owners, Trigger
+from imaginator.model.manifest import ComputedFile, ManifestFile, decode_manifest
 
 FILE = {"manifest": b'{"SourceImage": "base", "Other": 1}'}
 
@@ -33,6 +33,25 @@ def test_the_texts_of_a_manifest() -> None:
     assert manifest.computed_files == (ComputedFile("/etc/b", "host:2"),)
     assert (manifest.triggers, manifest.triggers_add) == (None, ())
     assert (manifest.owners, manifest.tags) == (Owners(("ann",)), {"k": "$V"})
+
+
+def test_every_json_file_has_comments_and_any_case() -> None:
+    """As in the configurations; exact spelling wins."""
+    manifest = decode_manifest(
+        {
+            "manifest": b'# one\n{"sourceimage": "other", "SourceImage": "base", "FILTERLINES": ["/x"]\n ! two\n}',
+            "computed-files.add.json": b'// one\n[{"fileName": "/etc/b", "SOURCE": "host:2"}]',
+            "triggers": b'[{"matchlines": ["/x"], "service": "s", "doreboot": true}\n\t# two\n]',
+            "owners.json": b'{"groups": ["eng"]}',
+            "tags.json": b'{"Case": "a",\n// both\n"case": "b"}',
+        },
+        "m",
+    )
+
+    assert ManifestFile(source_image="base", filter_lines=("/x",)) == manifest.file
+    assert (ComputedFile("/etc/b", "host:2"),) == manifest.computed_files_add
+    assert (Trigger(("/x",), "s", do_reboot=True),) == manifest.triggers
+    assert (Owners(groups=("eng",)), {"Case": "a", "case": "b"}) == (manifest.owners, manifest.tags)
 
 
 @pytest.mark.parametrize(

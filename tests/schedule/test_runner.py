@@ -68,9 +68,7 @@ async def test_a_missing_source_is_built_first(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_a_source_build_gets(tmp_path: Path) -> None:
-    """SourceImageGitCommitId as its branch, the manifest's variables, an hour to live where none was asked for; and
-    nobody has to be permitted to build it: boot is a bootstrap stream.
-    """
+    """Branch and variables of the manifest, the request's times, else an hour to live; no permission is asked for."""
     async with building(tmp_path) as system:
         system.engine.sources["web"] = SourceWish("boot", "stable", {}, {"A": "b"})
         asked = await system.submit("web", ALICE, expires_in=2 * HOUR, max_source_age=3 * HOUR)
@@ -79,10 +77,8 @@ async def test_what_a_source_build_gets(tmp_path: Path) -> None:
         await system.engine.begun("boot", "base")
         requests = {job.stream_name: job.request for job in system.engine.jobs}
 
-        wanted = request(
-            "boot", git_branch="stable", variables={"A": "b"}, expires_in=2 * HOUR, max_source_age=3 * HOUR
-        )
-        assert wanted == requests["boot"]
+        times = {"expires_in": 2 * HOUR, "max_source_age": 3 * HOUR}
+        assert request("boot", git_branch="stable", variables={"A": "b"}, **times) == requests["boot"]
         assert HOUR == requests["base"].expires_in
         for stream in ("boot", "base"):
             system.engine.finish(stream)

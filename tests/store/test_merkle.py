@@ -272,3 +272,19 @@ def test_the_previous_images_time_is_kept() -> None:
 
     assert [5, 9, 9] == [flat(forest, merged)[path].mtime for path in (b"/f", b"/g", b"/h")]
     assert ((b"/f", 5),) == merged.touches.times
+
+
+def test_the_previous_images_time_is_found_under_any_name() -> None:
+    """Of regular files, device nodes and fifos; links and directories have no time that is kept."""
+    forest = Forest()
+    device = Inode(Kind.BLOCK, 0o600, device=7, mtime=5)
+    link = Inode(Kind.SYMLINK, 0o777, target=b"x", mtime=5)
+    kinds = {b"/device": device, b"/fifo": Inode(Kind.FIFO, 0o600, mtime=5), b"/link": link}
+    previous = forest.plant({b"/": DIRECTORY, b"/second": file(mtime=5), **kinds})
+    changes = [Change(path, replace(inode, mtime=9)) for path, inode in kinds.items()]
+    linked = [scanned(path, mtime=9, number=1) for path in (b"/first", b"/second")]
+
+    merged = run(forest, None, [Change(b"/", DIRECTORY), *changes, *linked], Rules(previous=previous))
+
+    times = {path: inode.mtime for path, inode in flat(forest, merged).items() if path != b"/"}
+    assert {b"/device": 5, b"/fifo": 5, b"/link": 9, b"/first": 5, b"/second": 5} == times
