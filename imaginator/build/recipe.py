@@ -19,6 +19,7 @@ from imaginator.model.errors import BuildFailed
 from imaginator.model.filters import Filter
 from imaginator.model.image import Package
 from imaginator.model.manifest import Manifest
+from imaginator.model.tree import Kind
 from imaginator.sandbox.sandbox import Bind
 
 SYSTEM_MOUNTS = (b"/proc", b"/sys")
@@ -63,7 +64,7 @@ class Recipe:
             await self._clean()
         await self._tree.remove_mount_points(stubs)
         await self._clean_up()
-        await self._copy("tests", TESTS + b"/" + stream.encode())
+        await self._bring_tests(TESTS + b"/" + stream.encode())
         packages = await list_and_test(self._construction, self._may_reach_out("tests"))
         await self._tree.remove_mount_points(devices)
         return packages
@@ -104,6 +105,13 @@ class Recipe:
         """Step 11: scripts without bind mounts and system mounts."""
         self._monitor.stage(Stage.POST_CLEANUP_SCRIPTS)
         await self._run("post-cleanup-scripts", mounts=False)
+
+    async def _bring_tests(self, place: bytes) -> None:
+        """Copy the manifest's tests to where they are looked for."""
+        await self._copy("tests", place)
+        status = await self._tree.stat(TESTS)
+        if (self._directory / "tests").is_dir() and status is not None and status.kind is not Kind.DIRECTORY:
+            raise BuildFailed(f"{TESTS.decode()} of the image is a link: tests behind it would not be run")
 
     async def _run(self, name: str, mounts: bool = True) -> None:
         await run_scripts(self._construction, self._directory / name, Access(self._may_reach_out(name), mounts))

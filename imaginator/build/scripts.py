@@ -18,6 +18,7 @@ async def run_scripts(construction: Construction, directory: Path, access: Acces
     """Run what is in ``directory``, if it exists, in the order of version numbers; raises `BuildFailed`."""
     if not directory.is_dir():
         return
+    await construction.tree.remove(PLACE)  # what the image has there is no script of this manifest
     names = await construction.tree.copy_flat(directory.parent, directory.name, PLACE, 0o755)
     for name in sorted(names, key=version_key):
         title = f"{directory.name}/{os.fsdecode(name)}"

@@ -22,7 +22,7 @@ SPEAKING = msgspec.structs.replace(
 @pytest_twisted.ensureDeferred
 async def test_scripts_are_copied_to_one_place_and_run_from_the_root(house: House) -> None:
     """As /.scripts/NAME, 0755 without an x bit of their own, links followed, from /, with nothing on standard input."""
-    await house.bootstrap()
+    await house.bootstrap(more="ln -s etc .scripts\n")
     show = "stat -c '%a %U %n' /.scripts/* > /etc/seen; pwd >> /etc/seen; echo $0 >> /etc/seen; cat >> /etc/seen\n"
 
     image = await house.build({"scripts/1": show, "shared": "exit 0\n"}, stream="test/one")
@@ -35,7 +35,7 @@ async def test_scripts_are_copied_to_one_place_and_run_from_the_root(house: Hous
 
     assert b"755 root /.scripts/1\n/\n/.scripts/1\n" == house.content(image, b"/etc/seen")
     assert b"1\n2_link\n/.scripts/2_link\n" == house.content(linked, b"/etc/seen")
-    assert b"/.scripts" not in house.tree(image)
+    assert {b"/.scripts", b"/etc/1"}.isdisjoint(house.tree(image))
 
 
 @pytest_twisted.ensureDeferred
@@ -167,8 +167,11 @@ async def test_mount_points_are_made_and_removed_again(house: House) -> None:
     await house.bootstrap(more="rmdir proc sys dev\n")
     there = "#!/bin/sh\ntest -d /proc/self && test -d /sys/kernel && echo out > /dev/stdout && echo err > /dev/stderr\n"
 
-    image = await house.build({"pre-install-scripts/1": there, "scripts/1": there, "tests/1": there})
+    monitor = Record()
 
+    image = await house.build({"pre-install-scripts/1": there, "scripts/1": there, "tests/1": there}, monitor)
+
+    assert 3 == monitor.data.count(b"out\nerr\n")
     assert {b"/proc", b"/sys", b"/dev"}.isdisjoint(house.tree(image))
 
 
@@ -266,6 +269,16 @@ async def test_tests_are_what_is_executable_below_the_directory(house: House) ->
     assert b"run 3 tests\n" in monitor.data
     assert b"wrecked\n" in monitor.data
     assert b"/etc/passwd" in house.tree(image)
+
+
+@pytest_twisted.ensureDeferred
+async def test_tests_that_a_link_would_hide(house: House) -> None:
+    """Links below /tests are not followed; where /tests itself is one, no test is passed over silently."""
+    await house.bootstrap(more="mkdir usr/tests; ln -s usr/tests tests\n")
+
+    await house.build({"files/etc/x": ""})
+    with pytest.raises(BuildFailed, match="^/tests of the image is a link: "):
+        await house.build({"tests/1": "#!/bin/sh\nexit 1\n"})
 
 
 @pytest_twisted.ensureDeferred
