@@ -18,6 +18,7 @@ from imaginator.model.image import Owners, Trigger
 from imaginator.model.names import check_stream_name
 from imaginator.model.problems import Problem, Warn, bounded, untold
 from imaginator.model.triggers import decode_triggers
+from imaginator.model.variables import check_variable_name
 
 TEXT_FILES = (
     "manifest", "package-list", "computed-files", "computed-files.json", "computed-files.add",
@@ -113,6 +114,8 @@ def _check_file(json: JsonFile, file: ManifestFile) -> None:
     check_lines(json, ("FilterLines",), file.filter_lines or ())
     check_lines(json, ("MtimesCopyFilterLines",), file.mtimes_copy_filter_lines or ())
     check_lines(json, ("MtimesCopyAddFilterLines",), file.mtimes_copy_add_filter_lines)
+    for variable in file.source_image_build_variables:
+        json.check(("SourceImageBuildVariables", variable), check_variable_name, variable, of_key=True)
     for at, name in enumerate(file.without_network):
         if name not in RUN_DIRECTORIES:
             words = f"{name!r} is not run: expected some of {', '.join(RUN_DIRECTORIES)}"

@@ -101,6 +101,12 @@ def stream_variables(stream: str, arch: str, own: Mapping[str, str]) -> dict[str
     }
 
 
+def check_variable_name(name: str) -> None:
+    """Raise `InvalidRequest` unless a variable of a command can be called so."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(f"variable {name!r}: expected a name of letters, digits and _, not beginning with a digit")
+
+
 def parse_variables_file(data: bytes, where: str) -> dict[str, str]:
     """The variables of a file of ``NAME=Value`` lines, or of one JSON object of strings.
 

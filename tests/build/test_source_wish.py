@@ -14,12 +14,12 @@ from tests.support.house import House, Record
 
 @pytest_twisted.ensureDeferred
 async def test_the_wish_of_a_manifest(house: House) -> None:
-    """All of it expands with the build's environment, in which there are no secrets; the request's variables win."""
+    """All of it expands with the build's environment; the request's variables win over those for the source."""
     manifest = {
         "SourceImage": "small/$COLOUR/${IMAGE_STREAM[/0:1]}",
         "SourceImageGitCommitId": "$REQUESTED_GIT_BRANCH-x",
         "SourceImageTagsToMatch": {"colour": ["$COLOUR", "red", "$NOTHING"], "none": ["$NOTHING"]},
-        "SourceImageBuildVariables": {"COLOUR": "green", "LEAF": "$IMAGE_STREAM_LEAF_NAME", "NO": "x$TOKEN"},
+        "SourceImageBuildVariables": {"COLOUR": "green", "LEAF": "$IMAGE_STREAM_LEAF_NAME", "NO": "x$NOTHING"},
     }
     asked = {"COLOUR": "blue", "MORE": "more"}
 

@@ -66,6 +66,10 @@ def test_every_json_file_has_comments_and_any_case() -> None:
             {"manifest": b'{"SourceImage": "a", "WithoutNetwork": ["files"]}'},
             r"m/manifest: line 1, column 41: \$.WithoutNetwork\[0\]: 'files' is not run: expected some of ",
         ),
+        (
+            {"manifest": b'{"SourceImage": "a", "SourceImageBuildVariables": {"A=": "b"}}'},
+            r"m/manifest: line 1, column 52: \$.SourceImageBuildVariables\['A='\]: variable 'A=': expected a name",
+        ),
         ({"filter": b"# comment\n\n("}, r"m/filter: line 3: '\('"),
         ({"filter": b"", "filter.add": b""}, "m: both filter and filter.add: expected one"),
         ({"computed-files": b"", "computed-files.add.json": b"[]"}, "m: both computed-files and computed-files.add"),
