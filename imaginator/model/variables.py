@@ -81,10 +81,7 @@ def check_request_variables(variables: Mapping[str, str]) -> None:
     if size > LARGEST_VARIABLES:
         raise InvalidRequest(f"{size} bytes of variables: at most {LARGEST_VARIABLES} are allowed")
     for name, value in variables.items():
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"variable {name!r}: expected a name of letters, digits and _, not beginning with a digit"
-            )
+        check_variable_name(name)
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise InvalidRequest(f"variable {name}: its value holds a NUL or half a character")
 
