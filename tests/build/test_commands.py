@@ -59,7 +59,8 @@ async def test_one_tree_from_the_first_step_to_the_last(house: House) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_empty_package_list_asks_the_packager_for_nothing(house: House) -> None:
     """Neither update nor upgrade nor install; it cleans all the same."""
-    await house.bootstrap(packager=SPEAKING)
+    house = house.with_packager(SPEAKING)
+    await house.bootstrap()
     monitor = Record()
 
     image = await house.build({"package-list": "# nothing yet\n\n"}, monitor)
@@ -73,7 +74,8 @@ async def test_an_empty_package_list_asks_the_packager_for_nothing(house: House)
 @pytest_twisted.ensureDeferred
 async def test_packages_are_installed_by_one_call(house: House) -> None:
     """After update and upgrade; a line is an argument, whatever it holds."""
-    await house.bootstrap(packager=SPEAKING)
+    house = house.with_packager(SPEAKING)
+    await house.bootstrap()
     monitor = Record()
 
     await house.build({"package-list": "ping\n  # more\n\n two words \n$HOME;*\n"}, monitor)
@@ -146,8 +148,8 @@ async def test_a_packager_that_cannot_tell_its_clean_patterns(house: House) -> N
 async def test_clean_patterns_are_a_filter_that_spares_mounts(house: House) -> None:
     """Inverted, they say what stays; what is mounted, and what the image has beneath a mount, stays in any case."""
     patterns = ("!", "/(bin|etc)(/.*)?$", "/usr$", "/usr/share(/.*)?$")
-    packager = msgspec.structs.replace(PACKAGER, clean_patterns=patterns)
-    await house.bootstrap(more="mknod dev/console c 5 1; mkdir gone\n", packager=packager)
+    house = house.with_packager(msgspec.structs.replace(PACKAGER, clean_patterns=patterns))
+    await house.bootstrap(more="mknod dev/console c 5 1; mkdir gone\n")
     script = "! test -e /gone && ! test -e /dev/console && mkdir /gone && : > /etc/stays\n"
     later = "#!/bin/sh\ntest -c /dev/null && ! test -e /gone\n"
 
@@ -166,7 +168,6 @@ async def test_mount_points_are_made_and_removed_again(house: House) -> None:
     """An image without /proc, /sys and /dev has none after a build, whose commands had them."""
     await house.bootstrap(more="rmdir proc sys dev\n")
     there = "#!/bin/sh\ntest -d /proc/self && test -d /sys/kernel && echo out > /dev/stdout && echo err > /dev/stderr\n"
-
     monitor = Record()
 
     image = await house.build({"pre-install-scripts/1": there, "scripts/1": there, "tests/1": there}, monitor)

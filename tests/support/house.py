@@ -110,6 +110,10 @@ class House(NamedTuple):
     wishes: list[SourceWish]
     settings: Settings = Settings(packager_types={"fake": PACKAGER})
 
+    def with_packager(self, packager: PackagerType) -> House:
+        """The same, with another packager type."""
+        return self._replace(settings=Settings(packager_types={"fake": packager}))
+
     def job(self, stream: str, definition: BootstrapStream | Stream, request: Mapping[str, object] = {}) -> Job:
         """A job for a stream."""
         return Job(
