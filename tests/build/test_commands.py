@@ -148,9 +148,12 @@ async def test_a_packager_that_cannot_tell_its_clean_patterns(house: House) -> N
 async def test_clean_patterns_are_a_filter_that_spares_mounts(house: House) -> None:
     """Inverted, they say what stays; what is mounted, and what the image has beneath a mount, stays in any case."""
     patterns = ("!", "/(bin|etc)(/.*)?$", "/usr$", "/usr/share(/.*)?$")
+    shared = house.directory / "shared"
+    shared.mkdir()
     house = house.with_packager(msgspec.structs.replace(PACKAGER, clean_patterns=patterns))
+    house = house._replace(settings=msgspec.structs.replace(house.settings, bind_mounts_writable=(str(shared),)))
     await house.bootstrap(more="mknod dev/console c 5 1; mkdir gone\n")
-    script = "! test -e /gone && ! test -e /dev/console && mkdir /gone && : > /etc/stays\n"
+    script = f"! test -e /gone && ! test -e /dev/console && mkdir /gone && : > /etc/stays && : > {shared}/made\n"
     later = "#!/bin/sh\ntest -c /dev/null && ! test -e /gone\n"
 
     image = await house.build(
@@ -158,6 +161,7 @@ async def test_clean_patterns_are_a_filter_that_spares_mounts(house: House) -> N
     )
 
     tree = house.tree(image)
+    assert (shared / "made").exists()
     assert Kind.CHARACTER == tree[b"/dev/console"].kind
     assert {b"/etc/stays", b"/usr/share/linked", b"/proc", b"/sys"} <= tree.keys()
     assert {b"/gone", b"/tmp"}.isdisjoint(tree)
