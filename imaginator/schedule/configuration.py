@@ -25,6 +25,9 @@ from imaginator.store.workers import Workers
 LOCAL_INTERVAL = 1.0
 """Seconds between two looks at local files; those of a server are asked for every check interval."""
 
+ORIGINAL_COPY = "image-streams.json"
+"""Where the original keeps its last good streams, in the state directory."""
+
 _NO_SETTINGS = Settings()
 _NO_STREAMS = Streams({}, {})
 _log = Logger()
@@ -54,9 +57,10 @@ class Configuration:
         self.arch = parts.arch
         folder = parts.state_dir / "configuration"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings = folder / "settings.json"
+        settings, streams = folder / "settings.json", folder / "streams.json"
+        _import(parts.state_dir / ORIGINAL_COPY, streams)
         self._settings = Document(parts.fetcher, parts.workers, settings, self._decode_settings, self._check_settings)
-        self._streams = Document(parts.fetcher, parts.workers, folder / "streams.json", self._decode_streams)
+        self._streams = Document(parts.fetcher, parts.workers, streams, self._decode_streams)
         self._variables = Document(parts.fetcher, parts.workers, None, self._decode_variables)
 
     async def load(self) -> None:
@@ -134,12 +138,19 @@ class Configuration:
                 await self._variables.refresh(path, path, self._redactor)
             if everything or _is_local(self._parts.url):
                 await self._settings.refresh(self._parts.url, self._shown, self._redactor)
-            url = self.settings.image_streams_url
-            if url and (everything or _is_local(url)):
-                await self._streams.refresh(self._expanded(self.secrets), self._shown_streams_url(), self._redactor)
+            await self._refresh_streams(everything)
             self._tell(before)
         finally:
             self._turn.release()
+
+    async def _refresh_streams(self, everything: bool) -> None:
+        url = self.settings.image_streams_url
+        if not url and self._settings.value is not None:
+            self._streams.forget()
+            return
+        expanded = self._expanded(self.secrets)
+        if url and (everything or _is_local(expanded)):
+            await self._streams.refresh(expanded, self._shown_streams_url(), self._redactor)
 
     def _tell(self, before: list[str]) -> None:
         for error in self.errors:
@@ -171,6 +182,12 @@ class Configuration:
             words = f"{name} is shorter than {SHORTEST_SECRET} characters: it is not redacted"
             _warn(Problem(str(self._parts.variables), words))
         return variables
+
+
+def _import(original: Path, copy: Path) -> None:
+    """Take over the last good streams of the original, when its state directory becomes ours."""
+    if original.is_file() and not copy.exists():
+        original.rename(copy)
 
 
 def _short(variables: dict[str, str]) -> Iterator[str]:

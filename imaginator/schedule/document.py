@@ -58,6 +58,14 @@ class Document(Generic[T]):
         self._known = fetched.validators
         return await self._take(fetched.data)
 
+    def forget(self) -> None:
+        """There is no such file any more: neither its value nor its copy is to be used again."""
+        self._url, self._known = "", NOTHING_KNOWN
+        self.value = self.problem = None
+        self.malformed = False
+        if self._copy is not None:
+            self._copy.unlink(missing_ok=True)
+
     async def _take(self, data: bytes) -> bool:
         try:
             value = await self._workers.run(self._decode, data)

@@ -188,6 +188,7 @@ async def test_arguments_that_a_shell_would_have_seen_are_warned_of(tmp_path: Pa
     ] == told
 
 
+@pytest_twisted.ensureDeferred
 async def test_configuration_in_git(tmp_path: Path) -> None:
     """Both files may lie in a repository with a password, which a refusal does not tell."""
     secret = "s3cr3t-word"
@@ -214,3 +215,54 @@ async def test_configuration_in_git(tmp_path: Path) -> None:
         assert ["app", "small"] == names == configuration.names
         assert 2 == len(configuration.errors)
         assert [] == [error for error in configuration.errors if secret in configuration.redact(error)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_streams_go_with_their_address(tmp_path: Path) -> None:
+    """Without ImageStreamsUrl there are no image streams, nor does a copy of them come back later."""
+    async with running_store(tmp_path / "state") as parts:
+        files = Files(tmp_path)
+        files.write_streams(["app"])
+        configuration = make_configuration(parts, files)
+        await configuration.load()
+        before = configuration.names
+        files.write_main({"boot": "deb"}, {"deb": {}}, ImageStreamsUrl="")
+        await configuration.look()
+        without = configuration.names
+        files.write_main({"boot": "deb"}, {"deb": {}}, ImageStreamsUrl="/no/such/file")
+        await configuration.look()
+
+        assert ["app", "boot"] == before
+        assert [["boot"], ["boot"]] == [without, configuration.names]
+        assert ["/no/such/file: cannot be read: No such file or directory"] == configuration.errors
+
+
+@pytest_twisted.ensureDeferred
+async def test_streams_outlive_a_main_configuration_that_is_out_of_reach(tmp_path: Path) -> None:
+    """What cannot be read does not say that there are no image streams."""
+    async with running_store(tmp_path / "state") as parts:
+        files = Files(tmp_path)
+        files.write_streams(["app"])
+        configuration = make_configuration(parts, files)
+        await configuration.load()
+        files.main.unlink()
+        await configuration.look()
+
+        assert ["app", "boot"] == configuration.names
+
+
+@pytest.mark.parametrize("reachable", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_last_good_streams_of_the_original(tmp_path: Path, reachable: bool) -> None:
+    """Its copy in the state directory stands in where the streams cannot be reached, and only there."""
+    async with running_store(tmp_path / "state") as parts:
+        files = Files(tmp_path)
+        files.write_streams(["old"])
+        files.streams.rename(parts.directory / "image-streams.json")
+        if reachable:
+            files.write_streams(["new"])
+        configuration = make_configuration(parts, files)
+        await configuration.load()
+
+        assert ["boot", "new" if reachable else "old"] == configuration.names
+        assert (not reachable) == bool(configuration.errors)

@@ -8,18 +8,22 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from imaginator.sandbox.firewall import HOST_IPV4
 
 
 class ServedFolder:
-    """Files in ``folder``; ``fetched`` lists the names of those ending in ``suffix`` that were sent, in that order."""
+    """Files in ``folder``; ``fetched`` lists the names of those ending in ``suffix`` that were sent, in that order.
+
+    ``unchanged`` lists those that somebody had already.
+    """
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self.folder = folder
         self.suffix = suffix
         self.fetched: list[str] = []
+        self.unchanged: list[str] = []
         self.port = 0
         folder.mkdir(parents=True)
 
@@ -59,8 +63,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def log_request(self, code: object = "", size: object = "") -> None:
         """Count the packages."""
-        if self.path.endswith(self._served.suffix) and code == 200:
-            self._served.fetched.append(self.path.rpartition("/")[2])
+        answered = {200: self._served.fetched, 304: self._served.unchanged}.get(cast(int, code))
+        if answered is not None and self.path.endswith(self._served.suffix):
+            answered.append(self.path.rpartition("/")[2])
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
