@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -11,6 +12,7 @@ from imaginator.model.errors import ConfigurationError
 from imaginator.model.filters import compile_line
 from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
+from imaginator.model.patterns import Patterns
 from imaginator.model.problems import Warn, untold
 from imaginator.model.variables import expand
 
@@ -41,13 +43,13 @@ class Streams:
         self.named = named
         self.patterns = patterns
         self._where = where
-        self._compiled = {text: compile_line(text, where) for text in patterns}
+        self._compiled = Patterns(patterns, where)
 
     def find(self, name: str) -> Stream | None:
         """The definition of a stream; raises `ConfigurationError` naming both where two patterns match it."""
         if name in self.named:
             return self.named[name]
-        matching = [text for text, pattern in self._compiled.items() if pattern.fullmatch(name.encode())]
+        matching = self._compiled.matching(name)
         if len(matching) > 1:
             raise ConfigurationError(
                 self._where, f"stream {name} matches two patterns: {matching[0]} and {matching[1]}"
@@ -80,6 +82,16 @@ def _check(file: JsonFile, decoded: StreamsFile, arch: str) -> None:
         file.check(("Streams", name), check_stream_name, expand(name, {"ARCH": arch}), of_key=True)
     for text in decoded.stream_patterns or {}:
         file.check(("StreamPatterns", text), compile_line, _pattern(text, arch), "", of_key=True)
+    _check_twins(file, "Streams", {name: expand(name, {"ARCH": arch}) for name in decoded.streams or {}})
+    _check_twins(file, "StreamPatterns", {text: _pattern(text, arch) for text in decoded.stream_patterns or {}})
+
+
+def _check_twins(file: JsonFile, table: str, meant: Mapping[str, str]) -> None:
+    """Of two names that mean the same on this machine, one would vanish without a word."""
+    first: dict[str, str] = {}
+    for name, meaning in meant.items():
+        if first.setdefault(meaning, name) != name:
+            file.wrong((table, name), f"means the same as {first[meaning]!r}: expected one of them", of_key=True)
 
 
 def _pattern(text: str, arch: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 import urllib.request
@@ -156,9 +157,9 @@ def test_streams_of_patterns_exist_once_they_are_named(served: Served) -> None:
     record = served.live.build(f"by/{ARCH}/pattern/web")
     for name, sentence in (
         (f"by/{ARCH}/pattern/web2", "unknown stream: "),
-        (f"by/{ARCH}/pattern/xx", "matches two patterns: "),
+        (f"by/{ARCH}/pattern/xx", f"matches two patterns: by/{ARCH}/pattern/[a-z]+ and by/[a-z0-9]+/pattern/x+"),
     ):
-        with pytest.raises(RpcError, match=sentence):
+        with pytest.raises(RpcError, match=re.escape(sentence)):
             served.live.build(name)
 
     assert f"by/{ARCH}/pattern/web" == record["Request"]["StreamName"]

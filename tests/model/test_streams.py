@@ -47,3 +47,14 @@ def test_a_bad_file_is_told_of(data: bytes, sentence: str) -> None:
     """File, field and reason."""
     with pytest.raises(ConfigurationError, match=sentence):
         decode_streams(data, "s", "amd64")
+
+
+@pytest.mark.parametrize("table", ["Streams", "StreamPatterns"])
+def test_names_that_mean_the_same_are_an_error(table: str) -> None:
+    """One of them would vanish otherwise."""
+    stream = '{"ManifestUrl": "u"}'
+    data = f'{{"{table}": {{"a/$ARCH": {stream}, "a/amd64": {stream}}}}}'.encode()
+
+    with pytest.raises(ConfigurationError, match=r"a/amd64.\]: means the same as 'a/\$ARCH'"):
+        decode_streams(data, "s", "amd64")
+    decode_streams(data, "s", "arm64")
