@@ -21,6 +21,7 @@ from benchmarks import (
     reactor_tick_gap,
     sandbox_cost,
     source_fetch,
+    streams_configuration,
 )
 from benchmarks.figure import Figure
 
@@ -36,6 +37,7 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "reactor-tick-gap": reactor_tick_gap.measure,
     "sandbox-cost": sandbox_cost.measure,
     "source-fetch": source_fetch.measure,
+    "streams-configuration": streams_configuration.measure,
     "hostile-neighbour": hostile_neighbour.measure,
 }
 MEMORY = Path("/dev/shm")
