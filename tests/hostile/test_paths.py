@@ -247,7 +247,13 @@ ROWS = [
         "append",
         "the tree's file is a link to the host",
         lambda p: (put(p.files / "x"), linked(p.tree / "x", p.host / "file")),
-        good=lambda p: text(p.tree / "x") == "new",
+        good=lambda p: text(p.tree / (p.host / "file").relative_to("/")) == "new",
+    ),
+    Row(
+        "append",
+        "the tree's file is a link upwards",
+        lambda p: (put(p.files / "x"), linked(p.tree / "x", "../../host/new")),
+        good=lambda p: text(p.tree / "host/new") == "new",
     ),
     Row(
         "append",
