@@ -1,6 +1,6 @@
 """Secrets planted in a running daemon's variables file, which then fails in every way: none is found anywhere after.
 
-The Git server here only refuses; what it takes to serve repositories has tests of its own.
+One Git server only refuses; another is real, and lets in who knows the password.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 
 from demo.daemon import Daemon
 from demo.site import Site, replace
+from tests.support.git_server import serving
 from tests.support.live import PROVING, Live
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
 
@@ -58,6 +59,13 @@ def refusing() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def guarded(live: Live) -> Iterator[str]:
+    """The address of the site's repository on a server that asks for the password."""
+    with serving(live.site.folder, WORD) as address:
+        yield f"{address}/at/{live.site.repository.name}/.git"
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +124,10 @@ def places_of(text: str, outputs: dict[str, bytes]) -> list[str]:
     return [where for where, data in outputs.items() if any(form in data for form in forms(text))]
 
 
-def definitions(live: Live, address: str) -> dict[str, dict[str, object]]:
-    """Streams that fail, each in its own way."""
+def definitions(live: Live, address: str, guarded: str) -> dict[str, dict[str, object]]:
+    """Streams that fail, each in its own way, and two whose password is right: one runs until it is cancelled."""
     urls = {
+        "refused": f"http://$TOKEN:$PASSWORD@{guarded}",
         "wrong": f"http://bot:$PASSWORD@{address}/x.git",
         "redirect": f"http://bot:$PASSWORD@{address}/redirect/x.git",
         "path": f"http://{address}/$PASSWORD/x.git",
@@ -137,12 +146,17 @@ def definitions(live: Live, address: str) -> dict[str, dict[str, object]]:
     streams["variables"] = live.site.stream("script", Variables={"MINE": "$TOKEN"})
     streams["uses"] = live.site.stream("uses")
     streams["script"] = live.site.stream("script")
+    for name in ("right", "cancelled"):
+        streams[name] = {**live.site.stream(name), "ManifestUrl": f"http://$PASSWORD:$PASSWORD@{guarded}"}
     return streams
 
 
 def manifests(live: Live) -> None:
-    """One whose script prints all that it sees, and one that builds on a secret."""
-    live.add_stream("script", {"manifest": '{"SourceImage": "small"}', "scripts/print": SCRIPT})
+    """One whose script prints all that it sees, one that waits, one that is good, and one that builds on a secret."""
+    source = '{"SourceImage": "small"}'
+    live.add_stream("script", {"manifest": source, "scripts/print": SCRIPT})
+    live.add_stream("cancelled", {"manifest": source, "scripts/wait": "#!/bin/sh\necho waiting\nsleep 1000\n"})
+    live.add_stream("right", {"manifest": source})
     live.add_stream("uses", {"manifest": '{"SourceImage": "base/$PASSWORD"}'})
 
 
@@ -176,15 +190,17 @@ def wait(condition, what: str) -> None:  # type: ignore[no-untyped-def]
         time.sleep(0.1)
 
 
-def test_no_secret_is_found_anywhere(live: Live, refusing: str) -> None:
+def test_no_secret_is_found_anywhere(live: Live, refusing: str, guarded: str) -> None:
     """Every failure there is, then a search of logs, pages, RPC, the state directory and all command lines."""
     manifests(live)
-    live.site.write_streams(definitions(live, refusing))
+    live.site.write_streams(definitions(live, refusing, guarded))
     with Watch() as watch:
         builds = {
             stream: live.call("Imaginator.SubmitBuild", StreamName=stream, ExpiresIn=3600)["BuildId"]
-            for stream in definitions(live, refusing)
+            for stream in definitions(live, refusing, guarded)
         }
+        wait(lambda: "\nwaiting\n" in live.log(builds["cancelled"]), "a script that waits")
+        live.call("Imaginator.CancelBuild", BuildId=builds["cancelled"])
         wait(lambda: all(ended(live, build) for build in builds.values()), "the end of all builds")
         said = outputs(live, builds)
         for kind in ("broken", "nonsense", "denied"):
@@ -196,8 +212,10 @@ def test_no_secret_is_found_anywhere(live: Live, refusing: str) -> None:
         said |= {f"{place} after reload": data for place, data in outputs(live, builds).items()}
     said["command lines"] = b"\n".join(watch.seen)
 
-    records = [live.call("Imaginator.GetBuild", BuildId=build) for build in builds.values()]
-    assert {"failed"} == {record["State"] for record in records}
+    states = {stream: live.call("Imaginator.GetBuild", BuildId=build)["State"] for stream, build in builds.items()}
+    assert {"right": "succeeded", "cancelled": "cancelled"} == {
+        stream: state for stream, state in states.items() if state != "failed"
+    }
     marked = places_of(MARKER, said)
     assert {"stdout after reload", "RPC builds", "/", f"/showBuildLog?{builds['missing']}"} <= set(marked)
     assert any(place.endswith(("catalogue.sqlite", "catalogue.sqlite-wal")) for place in marked)

@@ -1,6 +1,6 @@
 """Real Git servers on loopback: `git http-backend` behind Twisted, `git daemon`, sshd.
 
-Run as a program, it serves the folder that it is given over HTTP.
+Run as a program, it serves the folder that it is given over HTTP, with the password that its environment has.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from imaginator.service.tls import server_context
 from tests.support.real_reactor import reactor
 
 BACKEND = Path("/usr/lib/git-core/git-http-backend")
+PASSWORD = "GIT_SERVER_PASSWORD"
 Look = Callable[[], None]
 
 
@@ -197,9 +198,20 @@ class SshServer:
             yield
 
 
+@contextmanager
+def serving(root: Path, password: str = "") -> Iterator[str]:
+    """The repositories below ``root`` served by a process of their own; its host and port."""
+    command = [sys.executable, "-m", "tests.support.git_server", str(root)]
+    environment = {**os.environ, PASSWORD: password}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        yield f"127.0.0.1:{int(server.stdout.readline())}"
+
+
 async def main(reactor: Any, root: str) -> None:
     """Serve the repositories below ``root`` until standard input ends, and print the port."""
-    port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(Site(Backend(Path(root))))
+    backend = Backend(Path(root), os.environ.get(PASSWORD, ""))
+    port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(Site(backend))
     print(port.getHost().port, flush=True)
     from twisted.internet.threads import deferToThread
 
