@@ -61,6 +61,24 @@ def described(name: str, gaps: list[float]) -> str:
     )
 
 
+@contextmanager
+def ticking() -> Iterator[list[float]]:
+    """The seconds between the turns of a ticker in the reactor, noted as long as the context is."""
+    gaps: list[float] = []
+    last = time.perf_counter()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        gaps.append(now - last)
+        last = now
+
+    ticker = LoopingCall(tick)
+    ticker.start(TICK)
+    yield gaps
+    ticker.stop()
+
+
 def make_tree(root: Path) -> None:
     """Files of many sizes, with a shell for the packager's script."""
     (root / "bin").mkdir(parents=True)
@@ -125,19 +143,8 @@ class Work:
 
     @contextmanager
     def _counted(self, name: str) -> Iterator[None]:
-        gaps = self._gaps[name] = []
-        last = time.perf_counter()
-
-        def tick() -> None:
-            nonlocal last
-            now = time.perf_counter()
-            gaps.append(now - last)
-            last = now
-
-        ticker = LoopingCall(tick)
-        ticker.start(TICK)
-        yield
-        ticker.stop()
+        with ticking() as self._gaps[name]:
+            yield
 
     async def _build(self, stream: str) -> str:
         builder = self._assembly.builder

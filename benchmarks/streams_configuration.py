@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall, react
+from twisted.internet.task import react
 
 from benchmarks.figure import Figure, seconds, spread
-from benchmarks.reactor_tick_gap import TICK, described
+from benchmarks.reactor_tick_gap import described, ticking
 from imaginator.build.fetch import Fetcher
 from imaginator.model.streams import decode_streams
 from imaginator.schedule.configuration import Configuration, ConfigurationParts
@@ -114,28 +114,13 @@ async def _reload(reactor: Any, folder: Path, reloads: list[float], gaps: list[f
     await watched.load()
     changes = [configuration(number) for number in range(1, RUNS + 1)]
     forget_garbage()
-    ticker = _ticking(gaps)
-    for number, change in enumerate(changes, 1):
-        streams.write_bytes(change)
-        start = time.perf_counter()
-        await watched.look()
-        reloads.append(time.perf_counter() - start)
-        if watched.streams.named["team0/web0/amd64"].variables != {"RELEASE": str(number)}:
-            raise RuntimeError("a change is not in force")
-    ticker.stop()
+    with ticking() as found:
+        for number, change in enumerate(changes, 1):
+            streams.write_bytes(change)
+            start = time.perf_counter()
+            await watched.look()
+            reloads.append(time.perf_counter() - start)
+            if watched.streams.named["team0/web0/amd64"].variables != {"RELEASE": str(number)}:
+                raise RuntimeError("a change is not in force")
+    gaps += found
     workers.stopService()
-
-
-def _ticking(gaps: list[float]) -> LoopingCall:
-    """A ticker that notes the time between its turns."""
-    last = time.perf_counter()
-
-    def tick() -> None:
-        nonlocal last
-        now = time.perf_counter()
-        gaps.append(now - last)
-        last = now
-
-    ticker = LoopingCall(tick)
-    ticker.start(TICK)
-    return ticker
