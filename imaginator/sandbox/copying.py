@@ -116,7 +116,8 @@ def _copy_file(directory: int, name: bytes, file: int, root: int) -> None:
         return
     if status and stat.S_ISDIR(status.st_mode):
         remove_at(directory, name)
-    _replace(directory, file, name, os.fstat(file).st_mode & SOURCE_MODE, root)
+    put = _replace if status else _make
+    put(directory, file, name, os.fstat(file).st_mode & SOURCE_MODE, root)
 
 
 def _equal(directory: int, name: bytes, file: int) -> bool:
@@ -138,15 +139,24 @@ def _replace(directory: int, file: int, name: bytes, mode: int, root: int) -> No
     """Put a copy of an open file at ``name``, in one step; it belongs to ``root``."""
     # Nobody else has such a name: a manifest and an image may hold any that can be foreseen.
     fresh = b".imaginator-" + os.urandom(8).hex().encode()
+    _make(directory, file, fresh, mode, root)
+    try:
+        os.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        os.unlink(fresh, dir_fd=directory)
+        raise
+
+
+def _make(directory: int, file: int, name: bytes, mode: int, root: int) -> None:
+    """Make a copy of an open file at ``name``, where nothing is; it belongs to ``root``."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(fresh, flags, 0o600, dir_fd=directory)
+    descriptor = os.open(name, flags, 0o600, dir_fd=directory)
     try:
         copy_open(file, descriptor)
         os.fchown(descriptor, root, root)
         os.fchmod(descriptor, mode)
-        os.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
-        os.unlink(fresh, dir_fd=directory)
+        os.unlink(name, dir_fd=directory)
         raise
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from imaginator.sandbox.origin import NotCopyable, Origin
 
 RACE_SECONDS = float(os.environ.get("IMAGINATOR_RACE_SECONDS", "1.5"))
 """How long each race is run; ``make fuzz`` takes its time."""
+
+MANY = 100_000
 
 HOST = "what only the host may read"
 
@@ -334,14 +337,21 @@ def test_pairs_are_distinct() -> None:
     assert len(ROWS) == len({(row.entry, row.defect) for row in ROWS})
 
 
-def test_many_files(tmp_path: Path) -> None:
-    """Files by the ten thousand are just copied."""
-    place = Place(tmp_path)
-    for number in range(10_000):
-        (place.files / str(number)).touch()
-    place.copy()
+@pytest.fixture
+def crowded() -> Iterator[Place]:
+    """A manifest of a hundred thousand files, in memory: their number is the attack, not the disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        place = Place(Path(folder))
+        for number in range(MANY):
+            (place.files / str(number)).touch()
+        yield place
 
-    assert 10_000 == len(os.listdir(place.tree))
+
+def test_many_files(crowded: Place) -> None:
+    """Files by the hundred thousand are just copied."""
+    crowded.copy()
+
+    assert MANY == len(os.listdir(crowded.tree))
 
 
 SWAP = """
