@@ -56,7 +56,8 @@ class Debs:
 
     def _fetch(self, case: Case, scratch: Path) -> None:
         if "add-architecture" in case.before:
-            self._run(f"{case.before}; {_UPDATE}", "", "", scratch)
+            # Where one index of the other architecture cannot be had, others may do: the next step tells.
+            self._run(f"{case.before}; {_UPDATE} || true", "", "", scratch)
         part = self._list(case).with_suffix(".part")
         self._run(_FETCH, case.packages, part.name, scratch)
         part.rename(self._list(case))

@@ -15,6 +15,9 @@ NAMES = {
 CONTENTS = {
     "var/cache/apt/pkgcache.bin": "holds a time in seconds, a byte of padding that differs by chance, their checksum",
     "var/cache/apt/srcpkgcache.bin": "holds a byte of padding that is one of two values by chance, and its checksum",
+    "var/log/apt/*.log": "holds times in seconds, in which quick installations may be alike",
+    "var/log/alternatives.log": "holds times in seconds",
+    "var/log/dpkg.log": "holds times in seconds",
     "var/cache/ldconfig/aux-cache": "holds, and is ordered by, the device number that an overlay has by chance",
 }
 """Patterns of files of which only the metadata is compared, with the reason."""
