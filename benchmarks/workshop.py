@@ -76,9 +76,9 @@ class Workshop:
             packed = await pack(packing, sandbox.tree, None, Rules())
         finally:
             await sandbox.close()
-        layer = await self.layers.adopt(workspace.upper, packed.layer_size)
         draft = Image(name="bench", root=packed.merged.root, created_at=datetime.now(UTC), links=packed.merged.links)
-        return await self.store.add(draft, packed.merged.nodes, [layer])
+        async with self.layers.adopted(workspace.upper, packed.layer_size) as layer:
+            return await self.store.add(draft, packed.merged.nodes, [layer])
 
 
 def run(work: Callable[[Any], Awaitable[None]]) -> None:

@@ -34,7 +34,7 @@ from imaginator.build.recipe import Recipe
 from imaginator.build.shared import shared_directories, trim
 from imaginator.build.sources import Checkout, SourceLocation, Sources
 from imaginator.model.build import Stage
-from imaginator.model.errors import BuildFailed, ConfigurationError, InvalidRequest
+from imaginator.model.errors import BuildFailed, ConfigurationError, InvalidRequest, NotFound
 from imaginator.model.filters import Filter
 from imaginator.model.giturl import without_password
 from imaginator.model.image import Image, Package
@@ -50,7 +50,7 @@ from imaginator.model.variables import check_without_secrets, expand
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor, capture
 from imaginator.sandbox.sandbox import Bind, Preparation, Profile, Sandbox, Workspace
-from imaginator.store.interface import ImageStore, Wanted
+from imaginator.store.interface import Hold, ImageStore, Wanted
 from imaginator.store.layers import Layers
 from imaginator.store.merkle import Rules
 from imaginator.store.packages import Packages
@@ -93,7 +93,8 @@ class Engine:
         directory = self._parts.state_dir / "builds" / job.build_id
         directory.mkdir(parents=True, mode=0o700)
         try:
-            return await _Build(self._parts, job, monitor, directory).run(source)
+            with self._parts.store.hold() as hold:
+                return await _Build(self._parts, job, monitor, directory, hold).run(source)
         except OSError as error:
             raise BuildFailed(f"{error.strerror or error}: {error.filename or directory}") from error
         finally:
@@ -117,13 +118,14 @@ class Engine:
 
 
 class _Build:
-    """One build at work in ``directory``."""
+    """One build at work in ``directory``; ``hold`` keeps what it stands on and what it makes."""
 
-    def __init__(self, parts: EngineParts, job: Job, monitor: Monitor, directory: Path) -> None:
+    def __init__(self, parts: EngineParts, job: Job, monitor: Monitor, directory: Path, hold: Hold) -> None:
         self._parts = parts
         self._job = job
         self._monitor = monitor
         self._directory = directory
+        self._hold = hold
         self._shared: tuple[Bind, ...] = ()
         store = parts.store
         self._prover = Prover(parts.workers, store.nodes(), store.objects) if parts.verify else None
@@ -201,6 +203,7 @@ class _Build:
         manifest = await self._load(checkout, where)
         self._monitor.stage(Stage.SOURCE)
         image = await source(self._wish(manifest.file, self._environment(checkout), where))
+        await self._hold.image(image)
         self._monitor.note(f"source image: {image.name}")
         return Ingredients(checkout, manifest, image)
 
@@ -257,7 +260,7 @@ class _Build:
 
     async def _rules(self, left_out: tuple[str, ...], computed: dict[bytes, bytes], manifest: Manifest | None) -> Rules:
         """How the tree becomes an image; the stream's previous image lends its mtimes."""
-        previous = await self._parts.store.find_latest(Wanted(self._job.stream_name))
+        previous = await self._previous()
         sieve = self._sieve(Filter(left_out, "FilterLines"))
         return Rules(
             left_out=sieve.matches if left_out else None,
@@ -266,6 +269,15 @@ class _Build:
             previous=previous.root if previous else None,
             keep_new_time=metadata.times_filter(self._job.settings, manifest).matches,
         )
+
+    async def _previous(self) -> Image | None:
+        """The stream's latest image, held; None where there is none."""
+        previous = await self._parts.store.find_latest(Wanted(self._job.stream_name))
+        with contextlib.suppress(NotFound):
+            if previous is not None:
+                await self._hold.image(previous)
+                return previous
+        return None
 
     def _matching(self, sandbox: Sandbox, source: Image | None) -> Matching:
         return Matching(sandbox.tree, source, self._sieve, self._parts.workers)
@@ -276,7 +288,7 @@ class _Build:
     async def _pack(self, sandbox: Sandbox, source: Image | None, rules: Rules) -> Packed:
         self._monitor.stage(Stage.PACK)
         store = self._parts.store
-        packing = Packing(self._parts.workers, store.nodes(), store.objects, self._prover)
+        packing = Packing(self._parts.workers, store.nodes(), store.objects, self._prover, self._hold)
         return await pack(packing, sandbox.tree, source, rules)
 
     async def _prove(self, packed: Packed, built: Workspace) -> None:
@@ -298,12 +310,12 @@ class _Build:
         """Keep the upper as the image's layer and add the image, in one step for everybody else."""
         await self._prove(packed, workspace)
         self._monitor.stage(Stage.STORE)
-        layer = await self._parts.layers.adopt(workspace.upper, packed.layer_size)
         merged = packed.merged
         complete = msgspec.structs.replace(
             draft, root=merged.root, links=merged.links, computed=merged.computed, figures=packed.figures
         )
-        image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
+        async with self._parts.layers.adopted(workspace.upper, packed.layer_size) as layer:
+            image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
         self._monitor.note(_summary(image))
         return image
 

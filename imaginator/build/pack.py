@@ -18,6 +18,7 @@ from imaginator.model.changes import Change, Content
 from imaginator.model.image import Figures, Image
 from imaginator.model.tree import NodeReader
 from imaginator.sandbox.tree import Tree
+from imaginator.store.interface import Hold
 from imaginator.store.merkle import (
     Base,
     Merged,
@@ -32,14 +33,15 @@ from imaginator.store.workers import Workers
 
 
 class Packing(NamedTuple):
-    """The means of a packing: threads, the reader of the store's nodes, the directory of its objects, and who proves it
-    (None: nobody).
+    """The means of a packing: threads, the reader of the store's nodes, the directory of its objects, who proves it
+    (None: nobody), and what keeps objects from being collected (None: nothing collects them).
     """
 
     workers: Workers
     nodes: NodeReader
     objects: Path
     prover: Prover | None = None
+    hold: Hold | None = None
 
 
 class Packed(NamedTuple):
@@ -59,8 +61,10 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
     base = await run(base_of, source, packing.nodes) if source else None
     changes = await _changes(packing, tree, base, rules)
     contents = await tree.gather(await run(paths_to_collect, changes, rules), packing.objects)
+    if packing.hold is not None:
+        await run(packing.hold.content, {content.digest for content in contents})
     # Meanwhile the disk works.
-    publishing = ensureDeferred(tree.publish())
+    publishing = ensureDeferred(_publish(tree, contents, packing.objects))
     try:
         merged = await run(merge, base, changes, contents, rules, packing.nodes)
     finally:
@@ -69,6 +73,12 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
         await packing.prover.check_tree(tree, merged, rules)
     size = await tree.finish(merged.touches)
     return Packed(merged, await run(_counted, merged.figures, contents), size)
+
+
+async def _publish(tree: Tree, contents: Sequence[Content], objects: Path) -> None:
+    """Make objects of what was gathered; what was collected after it was found, and before it was held, once more."""
+    if lost := set(await tree.publish()):
+        await tree.collect([content.path for content in contents if content.digest in lost], objects)
 
 
 async def _changes(packing: Packing, tree: Tree, base: Base | None, rules: Rules) -> list[Change]:

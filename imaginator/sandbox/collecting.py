@@ -59,14 +59,19 @@ class Collection:
         for digest, size, temporary in stored:
             yield digest, size, temporary != b"" and self._fresh[digest] == temporary
 
-    def publish(self) -> None:
-        """Make new content durable and known by its digest, then the names of all objects that were told of."""
+    def publish(self) -> list[bytes]:
+        """Make new content durable and known by its digest, then the names of all objects that were told of.
+
+        Returns the digests of content that was known when it was hashed, and has been collected since.
+        """
         sync_all(list(self._fresh.values()), self._scratch)
         for digest, temporary in self._fresh.items():
             _rename(temporary, object_path(self._objects, digest))
         directories = {os.path.dirname(object_path(self._objects, digest)) for digest in self._wanted}
         for directory in sorted(directories | {self._objects}):
             sync(directory)
+        known = self._wanted - self._fresh.keys()
+        return [digest for digest in known if not os.path.exists(object_path(self._objects, digest))]
 
     def _share(self, paths: Sequence[bytes], number: int) -> Callable[[], list[Stored]]:
         """The work of one process: hash files and write down what is new."""
@@ -125,14 +130,8 @@ class Collection:
         return os.open(self._merged + path, flags)
 
     def _known(self, digest: bytes, written: dict[bytes, bytes]) -> bool:
-        """Whether content is there; its time then says that it was wanted just now, which spares it from collection."""
-        if digest in written:
-            return True
-        try:
-            os.utime(object_path(self._objects, digest))
-        except FileNotFoundError:
-            return False
-        return True
+        """Whether content is there, or will be."""
+        return digest in written or os.path.exists(object_path(self._objects, digest))
 
 
 def object_path(objects: bytes, digest: bytes) -> bytes:

@@ -300,9 +300,9 @@ class Holder:
         self._ground.check()
         return collection.gather(paths)
 
-    def publish(self) -> None:
-        """Make objects of what was written down last."""
-        self._collections[-1].publish()
+    def publish(self) -> list[bytes]:
+        """Make objects of what was written down last; what was known and is not there any more."""
+        return self._collections[-1].publish()
 
     def survey(self) -> Iterator[Any]:
         """Every path of the tree."""

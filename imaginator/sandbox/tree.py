@@ -115,9 +115,13 @@ class Tree:
         arguments = (list(paths), os.fsencode(objects))
         return await self._channel.parts("gather", *arguments, convert=lambda found: Content(next(names), *found))
 
-    async def publish(self) -> None:
-        """Let all content that was gathered last be objects, on disk when this returns."""
-        await self._channel.ask("publish")
+    async def publish(self) -> list[bytes]:
+        """Let all content that was gathered last be objects, on disk when this returns.
+
+        Those of its digests that were objects already, and have been removed since.
+        """
+        lost: list[bytes] = await self._channel.ask("publish")
+        return lost
 
     async def collect(self, paths: Sequence[bytes], objects: Path) -> list[Content]:
         """Hash regular files and store what is new in ``objects``, on disk when this returns."""

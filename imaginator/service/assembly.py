@@ -93,7 +93,7 @@ class Assembly:
         restore = Restorer(self.reactor, self.store.objects)
         limit = self.options["layer-cache-size"](shutil.disk_usage(self.state).total)
         self.layers = Layers(layers, self.catalogue, self.store.nodes(), self.workers, restore, limit)
-        self.collector = Collector(self.catalogue, self.store.objects, layers, self.workers)
+        self.collector = Collector(self.catalogue, self.store.objects, self.layers, self.store.holds, self.workers)
         self.archive = LogArchive(self.options["build-log-dir"], self.options["build-log-quota"], self.workers)
         self.packages = Packages(self.state / "packages", self.options["package-cache-size"], self.workers)
         self.history = History(self.catalogue)

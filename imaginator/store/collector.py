@@ -1,31 +1,44 @@
 """The collector: expired images go, then what no image needs any more.
 
-Mark and sweep in small steps, each a short transaction or a directory of objects, so that builds never wait long.
-What running builds use is safe by age: an image that is gone stays a root for `GRACE`, and nothing younger than that
-is swept; a build's maximum duration has to be shorter.
+Mark and sweep in small steps, each a short transaction, some nodes, or a few directories of objects, so that builds
+and the reactor never wait long. What is held (`holds`) stays; everything else that no image needs goes at once,
+whatever its age, so that after ``kill -9`` the first round removes all that the builds had left. A round begins with a
+write to the catalogue, hence after all images that were about to be added when holds before it were closed. Where
+nothing has gone since the last round, and no hold was closed, there is nothing to do.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
-from imaginator.model.tree import NodeReader
+from twisted.internet.defer import DeferredLock
+
 from imaginator.store.catalogue import Catalogue
+from imaginator.store.holds import Holds, Round
 from imaginator.store.images import read_node
+from imaginator.store.layers import Layers
+from imaginator.store.marking import Marks, key_of
 from imaginator.store.workers import Workers
 
-GRACE = 2 * 86400.0
-"""Seconds."""
+IMAGES = 20
+"""Images whose rows go in one transaction; a large one's record has some hundred kilobytes."""
 
-STEP = 500
-"""Nodes in one transaction of the sweep."""
+MARKED = 200
+"""Nodes that are looked at in one step."""
+
+SWEPT = 500
+"""Nodes that are deleted in one transaction, at most."""
+
+LISTED = 5000
+"""Nodes that are read of in one step."""
+
+DIRECTORIES = 8
+"""Directories of objects that are looked at in one step."""
 
 
 def _now() -> datetime:
@@ -33,102 +46,128 @@ def _now() -> datetime:
 
 
 class Collector:
-    """Collects from ``catalogue`` and the directories ``objects`` and ``layers``."""
+    """Collects from ``catalogue``, the directory ``objects`` and ``layers``, but for what ``holds`` keep."""
 
     def __init__(
         self,
         catalogue: Catalogue,
         objects: Path,
-        layers: Path,
+        layers: Layers,
+        holds: Holds,
         workers: Workers,
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._catalogue = catalogue
         self._objects = objects
         self._layers = layers
+        self._holds = holds
         self._workers = workers
         self._now = now
+        self._one = DeferredLock()
+        self._closed_before: int | None = None
 
     async def run(self) -> None:
-        """One round; what an image brought along meanwhile is young and survives it."""
+        """One round, after the one that may be under way."""
+        await self._one.acquire()
+        try:
+            with self._holds.round() as this:
+                await self._round(this)
+        finally:
+            self._one.release()
+
+    async def _round(self, this: Round) -> None:
+        closed = self._holds.closed
+        if not await self._retire() and closed == self._closed_before:
+            return
+        self._closed_before = None
+        marks = await self._mark()
+        await self._sweep_nodes(this, marks)
+        await self._sweep_objects(this, marks)
+        await self._layers.collect()
+        self._closed_before = closed
+
+    async def _retire(self) -> bool:
+        """Forget what has expired or was deleted, and nobody holds; whether there was any."""
         now = self._now().timestamp()
-        await self._catalogue.write(lambda connection: _retire(connection, now))
-        nodes, objects = await self._workers.run(self._mark)
-        await self._sweep_nodes(nodes, now - GRACE)
-        for directory in await self._workers.run(_directories, self._objects):
-            await self._workers.run(_sweep_objects, directory, objects, now - GRACE)
-        await self._sweep_layers(now - GRACE)
+        expired = await self._catalogue.write(lambda connection: _expire(connection, now))
+        gone = await self._catalogue.read(_gone)
+        held = self._holds.images()
+        rows = [row for row, name in gone if name not in held]
+        for start in range(0, len(rows), IMAGES):
+            await self._catalogue.write(partial(_forget, rows=rows[start : start + IMAGES]))
+        return bool(expired or rows)
 
-    def _mark(self) -> tuple[set[bytes], set[bytes]]:
-        roots = self._catalogue.read_now(_roots)
-        return reachable(roots, lambda node: self._catalogue.read_now(lambda found: read_node(found, node)))
+    async def _mark(self) -> Marks:
+        rows = await self._catalogue.read(_roots)
+        held = self._holds.images()  # asked after the catalogue, since an image is held first and then looked for
+        roots = {root for name, gone, root in rows if not gone or name in held}
+        marks = Marks(roots, lambda node: self._catalogue.read_now(lambda found: read_node(found, node)))
+        while await self._workers.run(marks.step, MARKED):
+            pass
+        return marks
 
-    async def _sweep_nodes(self, needed: set[bytes], before: float) -> None:
-        dead = iter(await self._catalogue.read(lambda connection: _old_nodes(connection, before)) - needed)
-        while some := list(islice(dead, STEP)):
-            await self._catalogue.write(partial(_delete_nodes, nodes=some, before=before))
+    async def _sweep_nodes(self, this: Round, marks: Marks) -> None:
+        last = b""
+        while some := await self._catalogue.read(partial(_nodes_after, node=last)):
+            last = some[-1]
+            dead = [node for node in some if node not in marks.nodes]
+            for start in range(0, len(dead), SWEPT):
+                await self._catalogue.write(partial(_delete_nodes, this=this, nodes=dead[start : start + SWEPT]))
 
-    async def _sweep_layers(self, before: float) -> None:
-        needed = await self._catalogue.read(_needed_layers)
-        for directory in await self._workers.run(_directories, self._layers):
-            if directory.name not in needed:
-                await self._workers.run(_remove_old, directory, before)
-
-
-def reachable(roots: Iterable[bytes], read: NodeReader) -> tuple[set[bytes], set[bytes]]:
-    """The ids of the nodes beneath ``roots``, themselves included, and the digests of the objects in them."""
-    nodes: set[bytes] = set()
-    objects: set[bytes] = set()
-    pending = list(roots)
-    while pending:
-        node = pending.pop()
-        if node and node not in nodes:
-            nodes.add(node)
-            for entry in read(node).entries:
-                objects.add(entry.inode.object)
-                pending.append(entry.node)
-    return nodes, objects
+    async def _sweep_objects(self, this: Round, marks: Marks) -> None:
+        directories = await self._workers.run(_directories, self._objects)
+        for start in range(0, len(directories), DIRECTORIES):
+            await self._workers.run(_sweep, directories[start : start + DIRECTORIES], this, marks)
 
 
-def _retire(connection: sqlite3.Connection, now: float) -> None:
-    """Mark what has expired, and forget what is gone for long."""
-    connection.execute("UPDATE images SET gone_at = ? WHERE gone_at IS NULL AND expires_at <= ?", (now, now))
-    connection.execute("DELETE FROM images WHERE gone_at <= ?", (now - GRACE,))
+def _expire(connection: sqlite3.Connection, now: float) -> int:
+    """Mark what has expired; how many images that are."""
+    query = "UPDATE images SET gone_at = ? WHERE gone_at IS NULL AND expires_at <= ?"
+    return connection.execute(query, (now, now)).rowcount
 
 
-def _roots(connection: sqlite3.Connection) -> list[bytes]:
-    return [root for (root,) in connection.execute("SELECT DISTINCT root FROM images")]
+def _gone(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    """The images that are gone, but for those of which nothing but the name is left, the latest of their streams."""
+    query = "SELECT id, name FROM images WHERE gone_at IS NOT NULL AND (length(record) > 0 OR id < (SELECT max(id)"
+    return connection.execute(f"{query} FROM images AS later WHERE later.stream = images.stream))").fetchall()
 
 
-def _old_nodes(connection: sqlite3.Connection, before: float) -> set[bytes]:
-    return {node for (node,) in connection.execute("SELECT id FROM nodes WHERE used_at < ?", (before,))}
+def _forget(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    """Delete images that are gone; of the latest of a stream the name is left, so that no other one gets it."""
+    some = [(row,) for row in rows]
+    for table in ("tags", "layers"):
+        connection.executemany(f"DELETE FROM {table} WHERE image = ?", some)
+    latest = "SELECT max(id) FROM images AS other WHERE other.stream = images.stream"
+    connection.executemany(f"DELETE FROM images WHERE id = ? AND id < ({latest})", some)
+    connection.executemany("UPDATE images SET record = x'' WHERE id = ?", some)
 
 
-def _delete_nodes(connection: sqlite3.Connection, nodes: Iterable[bytes], before: float) -> None:
-    """Delete ``nodes`` but those that a new image has brought along since they were found unused."""
-    query = "DELETE FROM nodes WHERE id = ? AND used_at < ?"
-    connection.executemany(query, [(node, before) for node in nodes])
+def _roots(connection: sqlite3.Connection) -> list[tuple[str, bool, bytes]]:
+    """Name, whether it is gone, and root of every image."""
+    return connection.execute("SELECT name, gone_at IS NOT NULL, root FROM images").fetchall()
 
 
-def _needed_layers(connection: sqlite3.Connection) -> set[str]:
-    return {layer for (layer,) in connection.execute("SELECT layer FROM layers")}
+def _nodes_after(connection: sqlite3.Connection, node: bytes) -> list[bytes]:
+    rows = connection.execute("SELECT id FROM nodes WHERE id > ? ORDER BY id LIMIT ?", (node, LISTED))
+    return [found for (found,) in rows]
+
+
+def _delete_nodes(connection: sqlite3.Connection, this: Round, nodes: Sequence[bytes]) -> None:
+    """Delete nodes but those that a new image has brought along since they were found unused."""
+    spared = this.spared(nodes)
+    connection.executemany("DELETE FROM nodes WHERE id = ?", [(node,) for node in nodes if node not in spared])
 
 
 def _directories(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if path.is_dir())
+    return sorted(path for path in directory.iterdir() if len(path.name) == 2 and path.is_dir())
 
 
-def _sweep_objects(directory: Path, needed: set[bytes], before: float) -> None:
-    with os.scandir(directory) as files:
-        for file in files:
-            try:
+def _sweep(directories: Iterable[Path], this: Round, marks: Marks) -> None:
+    """Remove the objects in some directories that are not marked."""
+    for directory in directories:
+        needed = marks.objects(int(directory.name, 16))
+        with os.scandir(directory) as files:
+            for file in files:
                 digest = bytes.fromhex(directory.name + file.name)
-            except ValueError:
-                continue  # a temporary file, on its way to become an object
-            if digest not in needed and file.stat().st_mtime < before:
-                os.unlink(file.path)
-
-
-def _remove_old(directory: Path, before: float) -> None:
-    if directory.stat().st_mtime < before:
-        shutil.rmtree(directory, ignore_errors=True)
+                if key_of(digest) not in needed:
+                    this.remove(digest, partial(os.unlink, file.path))

@@ -8,7 +8,8 @@
       layers/ID/tree
 
 Order: objects whole and synced, then the layer, then one transaction that makes the image visible. An image that is
-deleted or has expired disappears at once; its row stays a while, marked, so that builds that stand on it can end.
+deleted or has expired disappears at once; its row stays until the next collection, or longer where somebody holds it.
+Of a stream's latest image the name stays even then, without anything else, so that no other image gets it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from imaginator.model.image import Image, decode_image, encode_image
 from imaginator.model.names import image_name, stream_of
 from imaginator.model.tree import Node, NodeReader, decode_node
 from imaginator.store.catalogue import Catalogue
-from imaginator.store.interface import ImageStore, ImageSummary, Wanted
+from imaginator.store.holds import Held, Holds
+from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
 
@@ -46,6 +49,7 @@ class EmbeddedStore(ImageStore):
     def __init__(
         self, catalogue: Catalogue, objects: Objects, workers: Workers, now: Callable[[], datetime] = _now
     ) -> None:
+        self.holds = Holds()
         self._catalogue = catalogue
         self._objects = objects
         self._workers = workers
@@ -82,7 +86,15 @@ class EmbeddedStore(ImageStore):
             _insert(connection, image, layers)
             return image
 
-        return await self._catalogue.write(insert)
+        with self.holds.opened() as held:
+            held.keep_content(nodes)
+            return await self._catalogue.write(insert)
+
+    @contextmanager
+    def hold(self) -> Iterator[Hold]:
+        """A new hold, which ends when the context is left."""
+        with self.holds.opened() as held:
+            yield _Hold(held, self._catalogue)
 
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires; None pins it. Raises `NotFound`."""
@@ -124,6 +136,24 @@ class EmbeddedStore(ImageStore):
         if missing := self._objects.missing(entry.inode.object for entry in entries):
             raise StoreCorrupt(f"{len(missing)} objects are missing, the first is {min(missing).hex()}")
         return frozenset(entry.node for entry in entries) - nodes.keys() - {b""}
+
+
+class _Hold(Hold):
+    """A hold on this store's images and content."""
+
+    def __init__(self, held: Held, catalogue: Catalogue) -> None:
+        self._held = held
+        self._catalogue = catalogue
+
+    async def image(self, image: Image) -> None:
+        """Keep an image whole, even when it expires or is deleted; raises `NotFound` where that came first."""
+        self._held.keep_image(image.name)
+        if not await self._catalogue.read(lambda connection: _is_there(connection, image.name)):
+            raise NotFound(f"no such image any more: {image.name}")
+
+    def content(self, ids: Iterable[bytes]) -> None:
+        """Keep objects, those that are there from now on; for worker threads."""
+        self._held.keep_content(ids)
 
 
 class NodeCache:
@@ -178,6 +208,12 @@ def _find(connection: sqlite3.Connection, name: str, now: datetime) -> tuple[int
     return row[0], decode_image(row[1])
 
 
+def _is_there(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether the collector has not taken an image yet, even if its time is over."""
+    query = "SELECT 1 FROM images WHERE name = ? AND gone_at IS NULL"
+    return connection.execute(query, (name,)).fetchone() is not None
+
+
 def _summaries(connection: sqlite3.Connection, prefix: str, now: datetime) -> Sequence[ImageSummary]:
     return tuple(_each_summary(connection, prefix.rstrip("/"), now))
 
@@ -193,7 +229,7 @@ def _each_summary(connection: sqlite3.Connection, prefix: str, now: datetime) ->
 
 
 def _put_nodes(connection: sqlite3.Connection, nodes: Mapping[bytes, bytes], now: datetime) -> None:
-    query = "INSERT INTO nodes VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at"
+    query = "INSERT INTO nodes VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
     connection.executemany(query, [(node, now.timestamp(), data) for node, data in nodes.items()])
 
 

@@ -7,6 +7,7 @@ but the `NodeReader`, which blocks briefly and is for worker threads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +39,16 @@ class Wanted(msgspec.Struct, frozen=True):
     tags: dict[str, tuple[str, ...]] = {}
 
 
+class Hold(Protocol):
+    """Keeps what is read, or is about to be added, from being collected (`imaginator.store.holds`)."""
+
+    async def image(self, image: Image) -> None:
+        """Keep an image whole, even when it expires or is deleted; raises `NotFound` where that came first."""
+
+    def content(self, ids: Iterable[bytes]) -> None:
+        """Keep objects, those that are there from now on; for worker threads."""
+
+
 class ImageStore(Protocol):
     """Images, their trees and their objects."""
 
@@ -58,14 +69,18 @@ class ImageStore(Protocol):
 
         ``draft.name`` is the stream; the date stamp is given here, so that no two images share one. ``nodes`` are the
         encoded nodes that the build made, by id; nodes of the source image need not be repeated. ``layers`` are the
-        ids of the image's layers, bottom first. Raises `StoreCorrupt` when an object or a node is not there.
+        ids of the image's layers, bottom first. Raises `StoreCorrupt` when an object or a node is not there. Until
+        this returns the caller holds the source image, the objects of new nodes, and the layers.
         """
+
+    def hold(self) -> AbstractContextManager[Hold]:
+        """A new hold, which ends when the context is left."""
 
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires; None pins it. Raises `NotFound`."""
 
     async def delete(self, name: str) -> None:
-        """Remove an image from the catalogue; what only it needed is collected later. Raises `NotFound`."""
+        """Remove an image from the catalogue; what only it needed goes with the next collection. Raises `NotFound`."""
 
     def nodes(self) -> NodeReader:
         """A reader of nodes for worker threads (each thread may share it)."""

@@ -11,14 +11,11 @@ import msgspec
 
 from imaginator.model.image import Image, decode_image
 from imaginator.model.tree import Entry, Inode, Node, NodeReader, decode_node, walk
-from imaginator.store.collector import reachable
+from imaginator.store.marking import reachable
 
 
 class Stored(NamedTuple):
-    """An image's row: its name, its record (None where that cannot be trusted), and its layers, bottom first.
-
-    Images that are gone but not collected yet are among them: what they need is still kept.
-    """
+    """An image's row: its name, its record (None where that cannot be trusted), and its layers, bottom first."""
 
     name: str
     image: Image | None
@@ -36,11 +33,11 @@ def integrity(connection: sqlite3.Connection) -> list[str]:
 
 
 def stored_images(connection: sqlite3.Connection) -> list[Stored]:
-    """Every image, in the order of the catalogue."""
+    """Every image, in the order of the catalogue, but for those that are gone: what they need may be collected."""
     layers: dict[int, list[str]] = {}
     for image, layer in connection.execute("SELECT image, layer FROM layers ORDER BY image, place"):
         layers.setdefault(image, []).append(layer)
-    rows = connection.execute("SELECT id, name, root, record FROM images ORDER BY id")
+    rows = connection.execute("SELECT id, name, root, record FROM images WHERE gone_at IS NULL ORDER BY id")
     return [Stored(name, _trusted(name, root, record), tuple(layers.get(id, ()))) for id, name, root, record in rows]
 
 

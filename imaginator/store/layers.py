@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
@@ -83,23 +83,35 @@ class Layers:
         """The tree of a layer."""
         return self._shelf.path(layer)
 
-    async def adopt(self, upper: Path, size: int | None = None) -> str:
+    @asynccontextmanager
+    async def adopted(self, upper: Path, size: int | None = None) -> AsyncIterator[str]:
         """Make ``upper`` a layer by moving it here, safe on the disk, and make room for it; the layer's id.
 
-        ``size`` is in bytes, None where nobody knows.
+        ``size`` is in bytes, None where nobody knows. An image has to get the layer before the context is left.
         """
-        layer = await self._workers.run(self._adopt, upper, size)
+        layer = secrets.token_hex(12)
         with self._shelf.in_use([layer]):
+            await self._workers.run(self._adopt, layer, upper, size)
             await self.trim()
-        return layer
+            yield layer
 
     def leftovers(self) -> list[Path]:
         """What a killed daemon left, to be removed before builds begin."""
         return self._shelf.leftovers()
 
-    async def trim(self) -> None:
-        """Remove the layers that were used longest ago, where there is too much of them."""
-        for gone in await self._workers.run(self._shelf.take_excess):
+    async def trim(self, bytes_more: int = 0) -> None:
+        """Remove the layers that were used longest ago, where there is too much of them or ``bytes_more`` is needed."""
+        await self._remove(await self._workers.run(self._shelf.take_excess, bytes_more))
+
+    async def collect(self) -> None:
+        """Remove the layers that no image has."""
+        unused = await self._workers.run(self._shelf.unused)
+        # Asked of the writer, after which no image that is being added gets a layer that was unused before.
+        needed = await self._catalogue.write(_needed)
+        await self._remove(await self._workers.run(self._shelf.take, unused - needed))
+
+    async def _remove(self, places: Iterable[Path]) -> None:
+        for gone in places:
             await self._workers.run(shutil.rmtree, gone, ignore_errors=True)
 
     async def _present(self, image: Image) -> tuple[str, ...]:
@@ -112,25 +124,28 @@ class Layers:
         entries = await self._workers.run(self._entries, image)
         workspace = self._directory / f"{PARTIAL}{secrets.token_hex(6)}"
         try:
-            layer = await self.adopt(*await self._restore(entries, workspace))
+            async with self.adopted(*await self._restore(entries, workspace)) as layer:
+                await self._catalogue.write(lambda connection: _set_layer(connection, image.name, layer))
         finally:
             await self._workers.run(shutil.rmtree, workspace, ignore_errors=True)
-        await self._catalogue.write(lambda connection: _set_layer(connection, image.name, layer))
         return (layer,)
 
     def _entries(self, image: Image) -> Entries:
         return [(path, entry.inode) for path, entry in walk(image.root, self._nodes)]
 
-    def _adopt(self, upper: Path, size: int | None) -> str:
-        layer = self._shelf.add(upper, _size(upper) if size is None else size)
+    def _adopt(self, layer: str, upper: Path, size: int | None) -> None:
+        self._shelf.add(layer, upper, _size(upper) if size is None else size)
         _sync(self._directory / layer)
-        return layer
 
 
 def image_layers(connection: sqlite3.Connection, image: str) -> tuple[str, ...]:
     """The ids of an image's layers, bottom first."""
     query = "SELECT layer FROM layers JOIN images ON image = images.id WHERE name = ? ORDER BY place"
     return tuple(layer for (layer,) in connection.execute(query, (image,)))
+
+
+def _needed(connection: sqlite3.Connection) -> set[str]:
+    return {layer for (layer,) in connection.execute("SELECT DISTINCT layer FROM layers")}
 
 
 def _set_layer(connection: sqlite3.Connection, image: str, layer: str) -> None:

@@ -6,8 +6,8 @@
       ab/             the first two hexadecimal digits
         cdef0123…     the other 126; mode 0400
 
-No lock: an object appears by rename when it is whole and synced, and is never changed. Whoever finds one that is
-already there touches it, and the collector takes none that was touched lately.
+No lock: an object appears by rename when it is whole and synced, and is never changed. Who relies on one that is
+there already holds it first (`holds`).
 """
 
 from __future__ import annotations

@@ -8,17 +8,17 @@
         size      the bytes that the tree takes, in decimal
 
 For all threads. A layer goes by losing its name at once, so that nobody finds half of one; the lock is held while that
-is decided, so that who says first that a layer is in use and then finds it there can rely on it.
+is decided, so that who says first that a layer is in use and then finds it there can rely on it. A new layer is in use
+before it is there, and until an image has it or never will.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,20 +62,36 @@ class Shelf:
         finally:
             self._users.subtract(layers)
 
-    def add(self, tree: Path, size: int) -> str:
-        """Make a tree a layer by moving it here; its id."""
-        layer = secrets.token_hex(12)
+    def add(self, layer: str, tree: Path, size: int) -> None:
+        """Make a tree the layer of a new id by moving it here."""
         place = self._directory / layer
         place.mkdir(mode=0o700)
         (place / SIZE).write_text(str(size))
         tree.rename(place / TREE)
-        return layer
 
-    def take_excess(self) -> list[Path]:
-        """Take away the layers used longest ago until the rest is within the limit; what is left to be removed."""
+    def take_excess(self, bytes_more: int = 0) -> list[Path]:
+        """Take away the layers used longest ago until the rest is within the limit; what is left to be removed.
+
+        ``bytes_more`` is to be gained in any case, as far as there are layers that nobody uses.
+        """
         taken: list[Path] = []
-        if self._limit:
-            make_room(self._layers(), self._limit, lambda layer: self._take(layer, taken))
+        layers = list(self._layers())
+        total = sum(layer.size for layer in layers)
+        if self._limit or bytes_more:
+            make_room(layers, min(self._limit or total, total - bytes_more), lambda layer: self._take(layer, taken))
+        return taken
+
+    def unused(self) -> set[str]:
+        """The layers that nobody uses."""
+        names = {place.name for place in self._directory.iterdir()}
+        with self._lock:
+            return {name for name in names if not (self._users[name] or name.startswith((GONE, PARTIAL)))}
+
+    def take(self, layers: Iterable[str]) -> list[Path]:
+        """Take away layers, but for those that somebody uses; what is left to be removed."""
+        taken: list[Path] = []
+        for layer in layers:
+            self._take(layer, taken)
         return taken
 
     def _take(self, layer: str, taken: list[Path]) -> bool:
@@ -86,7 +102,7 @@ class Shelf:
                 return False
             try:
                 (self._directory / layer).rename(gone)
-            except FileNotFoundError:  # the collector was faster
+            except FileNotFoundError:  # who else makes room was faster
                 return False
         taken.append(gone)
         return True

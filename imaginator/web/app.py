@@ -200,13 +200,14 @@ class Web:
             "Content-Type": "application/x-tar",
             "Content-Disposition": f'attachment; filename="{file_name}.tar"',
         }
-        blocks = tar_blocks(image, self._store)
-        source = ThreadBlocks(blocks, self._parts.workers)
-        try:
-            await send(request, source, headers)
-        finally:
-            # Nobody waits for it: the client may be gone, and with it whoever asked.
-            source.close()
+        with self._store.hold() as hold:
+            await hold.image(image)
+            source = ThreadBlocks(tar_blocks(image, self._store), self._parts.workers)
+            try:
+                await send(request, source, headers)
+            finally:
+                # Nobody waits for it: the client may be gone, and with it whoever asked.
+                source.close()
 
     @app.route("/healthz", methods=["GET"])
     async def health(self, request: Request) -> bytes:

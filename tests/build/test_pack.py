@@ -17,6 +17,7 @@ from imaginator.model.image import Image
 from imaginator.model.tree import Inode, walk
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
+from imaginator.store.interface import Hold
 from imaginator.store.layers import Layers
 from imaginator.store.merkle import Rules
 from imaginator.store.restoring import Restorer
@@ -37,19 +38,25 @@ class Packer:
 
     async def build(self, source: Image | None, script: str, rules: Rules) -> tuple[Image, Packed]:
         """An image of what ``script`` (sh, in the tree's directory of the host) makes over ``source``."""
+        with self.parts.store.hold() as hold:
+            if source is not None:
+                await hold.image(source)
+            return await self._build(source, script, rules, hold)
+
+    async def _build(self, source: Image | None, script: str, rules: Rules, hold: Hold) -> tuple[Image, Packed]:
         ids, lowers = await self.layers.lowers(source) if source else ((), ())
         workspace = Workspace(self.parts.directory / f"build{len(list(self.parts.directory.iterdir()))}", lowers)
         sandbox = await Sandbox.open(reactor, workspace, Profile.BOOTSTRAP, Limits(0, 0))
         try:
             child = sandbox.run(["sh", "-ec", script], {"PATH": os.environ["PATH"]}, network=False, output=print)
             assert (await child.wait()).ok
-            packed = await pack(self.packing, sandbox.tree, source, rules)
+            packed = await pack(self.packing._replace(hold=hold), sandbox.tree, source, rules)
         finally:
             await sandbox.close()
         await self.prove(workspace, packed)
-        layer = await self.layers.adopt(workspace.upper)
         made = draft("s", packed.merged.root, links=packed.merged.links, figures=packed.figures)
-        return await self.parts.store.add(made, packed.merged.nodes, [*ids, layer]), packed
+        async with self.layers.adopted(workspace.upper) as layer:
+            return await self.parts.store.add(made, packed.merged.nodes, [*ids, layer]), packed
 
     async def prove(self, built: Workspace, packed: Packed) -> None:
         """Let a build over the finished upper tell whether it shows the image."""

@@ -1,9 +1,7 @@
-"""The embedded store: adding, finding, expiring and collecting images."""
+"""The embedded store: adding, finding and expiring images."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest_twisted
 from imaginator.model.errors import NotFound, StoreCorrupt
 from imaginator.model.image import Origin
 from imaginator.model.tree import Entry, Inode, Kind
-from imaginator.store.collector import GRACE, Collector
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
 from tests.support.store_parts import START, Forest, StoreParts, draft, running_store
@@ -108,36 +105,3 @@ async def test_an_expired_or_deleted_image_is_not_found(tmp_path: Path) -> None:
         for name in (short.name, gone.name):
             with pytest.raises(NotFound):
                 await parts.store.get(name)
-
-
-@pytest_twisted.ensureDeferred
-async def test_what_only_a_gone_image_needed_is_collected_after_the_grace(tmp_path: Path) -> None:
-    """Objects, nodes and layers of an expired image stay for running builds, then go; shared ones stay."""
-    async with running_store(tmp_path) as parts:
-        layers = tmp_path / "layers"
-        for layer in ("old", "kept"):
-            (layers / layer / "tree").mkdir(parents=True)
-            os.utime(layers / layer, (0, 0))
-        kept, gone = planted(parts, b"kept"), planted(parts, b"gone")
-        await parts.store.add(draft("kept", kept[0]), kept[1], ["kept"])
-        image = await parts.store.add(draft("gone", gone[0]), gone[1], ["kept", "old"])
-        for digest in (parts.put(b"kept").object, parts.put(b"gone").object):
-            os.utime(parts.objects.path(digest), (0, 0))
-        collector = Collector(parts.catalogue, parts.objects.directory, layers, parts.workers, lambda: parts.now)
-        await parts.store.delete(image.name)
-        await collector.run()
-        assert not await parts.store.missing([parts.put(b"gone").object])
-        os.utime(parts.objects.path(parts.put(b"gone").object), (0, 0))
-        parts.later(seconds=GRACE + 1)
-        await collector.run()
-
-        dead = parts.objects.path(_digest(b"gone"))
-        assert [False, True] == [dead.exists(), parts.objects.path(_digest(b"kept")).exists()]
-        assert ["kept"] == [path.name for path in layers.iterdir()]
-        with pytest.raises(StoreCorrupt):
-            await parts.store.add(draft("s", gone[0]), {}, [])
-        await parts.store.add(draft("s", kept[0]), {}, [])
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha512(content).digest()

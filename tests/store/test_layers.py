@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from imaginator.model.image import Image
 from imaginator.model.tree import Inode, Kind
 from imaginator.store.layers import DEEPEST, Entries, Layers
-from tests.support.store_parts import Forest, StoreParts, draft, running_store
+from tests.support.store_parts import Forest, StoreParts, draft, never, running_store
 
 
 @pytest_twisted.ensureDeferred
@@ -44,16 +44,13 @@ async def test_missing_layers_are_restored_once_for_all_who_ask(tmp_path: Path) 
 @pytest_twisted.ensureDeferred
 async def test_lowers_are_topmost_first(tmp_path: Path) -> None:
     """Ids come bottom first, directories as overlayfs wants them."""
-
-    async def never(entries: Entries, directory: Path) -> tuple[Path, int]:
-        raise AssertionError(entries, directory)
-
     async with running_store(tmp_path) as parts:
         layers = Layers(tmp_path / "layers", parts.catalogue, parts.store.nodes(), parts.workers, never)
         ids = []
         for name in ("bottom", "top"):
             (tmp_path / name).mkdir()
-            ids.append(await layers.adopt(tmp_path / name))
+            async with layers.adopted(tmp_path / name) as layer:
+                ids.append(layer)
         forest = Forest()
         root = forest.plant({b"/": Inode(Kind.DIRECTORY, 0o755)})
         image = await parts.store.add(draft("s", root), forest.nodes, ids)
@@ -79,7 +76,8 @@ class Shelves:
     async def adopt(self, size: int) -> str:
         """A layer of some bytes."""
         (self.parts.directory / "fresh").mkdir()
-        return await self.layers.adopt(self.parts.directory / "fresh", size)
+        async with self.layers.adopted(self.parts.directory / "fresh", size) as layer:
+            return layer
 
     async def image(self, *layers: str) -> Image:
         """An image with these layers."""
@@ -169,8 +167,8 @@ async def test_set_id_files_of_a_layer_are_out_of_reach() -> None:
             (state / "fresh").mkdir()
             shutil.copy("/bin/busybox", state / "fresh/su")
             (state / "fresh/su").chmod(0o4755)
-            layer = await shelves.layers.adopt(state / "fresh", 0)
-            program = shelves.layers.path(layer) / "su"
+            async with shelves.layers.adopted(state / "fresh", 0) as layer:
+                program = shelves.layers.path(layer) / "su"
 
         for user, reached in ((0, True), (65534, False)):
             look = ["setpriv", f"--reuid={user}", "--clear-groups", "test", "-x", str(program)]

@@ -276,11 +276,11 @@ class Machine(RuleBasedStateMachine):
     async def _packed(self, sandbox: Sandbox, workspace: Workspace, rules: Rules) -> Image:
         """The image of what was built, with its layer."""
         packed = await pack(self.packing, sandbox.tree, self.image, rules)
-        layer = await self.layers.adopt(workspace.upper, packed.layer_size)
         merged = packed.merged
         figures = packed.figures
         made = draft("s", merged.root, links=merged.links, computed=merged.computed, figures=figures)
-        return await self.parts.store.add(made, merged.nodes, [*self.layer_ids, layer])
+        async with self.layers.adopted(workspace.upper, packed.layer_size) as layer:
+            return await self.parts.store.add(made, merged.nodes, [*self.layer_ids, layer])
 
     def _compare(self, expected: Merged) -> None:
         fresh, kept = expected.nodes, self.packing.nodes

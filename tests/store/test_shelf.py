@@ -25,6 +25,6 @@ def test_a_layer_that_is_gone_is_no_excess(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     shelf = Raced(tmp_path, limit=10)
-    shelf.add(tree, 100)
+    shelf.add("layer", tree, 100)
 
     assert [] == shelf.take_excess()

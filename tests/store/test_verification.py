@@ -42,16 +42,7 @@ class House:
 
     async def verify(self) -> list[str]:
         """The findings of one check."""
-        lines: list[str] = []
-        self.report = Report(lines.append, lambda what, done, total: None)
-        state = self.parts.directory
-        scratch = state / "builds" / "verify"
-        scratch.mkdir(parents=True)
-        bench = Workbench(state, scratch, self.parts.catalogue, self.parts.workers, reactor, self.report)
-        try:
-            await Verification(bench, self.parts.objects, self.parts.store.nodes()).run()
-        finally:
-            shutil.rmtree(scratch)
+        lines, self.report = await verified(self.parts)
         return lines
 
     async def layer(self, image: Image) -> str:
@@ -80,6 +71,20 @@ class House:
         found = await self.verify()
         assert all(line.startswith("leftover: layers/") for line in found), found
         return [] == await self.verify() and "all is well" in self.report.summary()
+
+
+async def verified(parts: StoreParts) -> tuple[list[str], Report]:
+    """The findings of one check of a store."""
+    lines: list[str] = []
+    report = Report(lines.append, lambda what, done, total: None)
+    scratch = parts.directory / "builds" / "verify"
+    scratch.mkdir(parents=True)
+    bench = Workbench(parts.directory, scratch, parts.catalogue, parts.workers, reactor, report)
+    try:
+        await Verification(bench, parts.objects, parts.store.nodes()).run()
+    finally:
+        shutil.rmtree(scratch)
+    return lines, report
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +22,7 @@ from imaginator.model.identity import Caller
 from imaginator.model.image import Image
 from imaginator.model.names import new_build_id, stream_of
 from imaginator.model.tree import Entry, Inode, Kind, Node, NodeReader
-from imaginator.store.interface import ImageStore, ImageSummary, Wanted
+from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
 
 if TYPE_CHECKING:
     from imaginator.store.history import BuildQuery
@@ -92,6 +93,16 @@ class FakeLog:
         return waiting
 
 
+class FakeHold(Hold):
+    """A hold that keeps nothing."""
+
+    async def image(self, image: Image) -> None:
+        """Say that it is held."""
+
+    def content(self, ids: Iterable[bytes]) -> None:
+        """Say that they are held."""
+
+
 class FakeStore(ImageStore):
     """Images in memory; nodes and objects only where a test puts them."""
 
@@ -136,6 +147,11 @@ class FakeStore(ImageStore):
     async def delete(self, name: str) -> None:
         """Forget an image; raises `NotFound`."""
         del self.images[(await self.get(name)).name]
+
+    @contextmanager
+    def hold(self) -> Iterator[Hold]:
+        """Nothing is ever collected here."""
+        yield FakeHold()
 
     def nodes(self) -> NodeReader:
         """A reader of `tree`."""

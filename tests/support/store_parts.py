@@ -12,6 +12,7 @@ from imaginator.model.image import Image
 from imaginator.model.tree import Entry, Inode, Kind, Node, decode_node, encode_node
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.images import EmbeddedStore
+from imaginator.store.layers import Entries
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
 from tests.support.real_reactor import reactor
@@ -54,6 +55,11 @@ async def running_store(directory: Path) -> AsyncIterator[StoreParts]:
     finally:
         parts.workers.stopService()
         parts.catalogue.stopService()
+
+
+async def never(entries: Entries, directory: Path) -> tuple[Path, int]:
+    """Restores no layer, where none is missing."""
+    raise AssertionError(entries, directory)
 
 
 class Forest:

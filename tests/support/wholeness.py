@@ -17,8 +17,8 @@ from imaginator.model.image import Image
 from imaginator.model.tree import Inode, Kind, Node, encode_node
 from imaginator.sandbox.process import finish
 from imaginator.sandbox.sandbox import Profile, Workspace
-from imaginator.store.collector import reachable
 from imaginator.store.images import read_node
+from imaginator.store.marking import reachable
 from tests.build.test_pack import Packer, seen
 from tests.support.sandboxes import ENVIRONMENT, opened
 from tests.support.store_parts import StoreParts, running_store
@@ -61,7 +61,7 @@ def _catalogue_faults(path: Path, objects: Path) -> Iterator[str]:
     try:
         checks = [*connection.execute("PRAGMA integrity_check"), *connection.execute("PRAGMA foreign_key_check")]
         yield from (f"catalogue: {check}" for check in checks if check != ("ok",))
-        for name, root in connection.execute("SELECT name, root FROM images").fetchall():
+        for name, root in connection.execute("SELECT name, root FROM images WHERE gone_at IS NULL").fetchall():
             yield from (f"{name}: {fault}" for fault in _tree_faults(connection, root, objects))
     except sqlite3.DatabaseError as error:
         yield f"catalogue: {error}"

@@ -7,7 +7,7 @@ CREATE TABLE images (
     commit_id TEXT NOT NULL,
     branch TEXT NOT NULL,
     expires_at REAL,                        -- NULL: never
-    gone_at REAL,                           -- deleted or expired; kept a while for builds that stand on it
+    gone_at REAL,                           -- deleted or expired; kept for builds that stand on it
     root BLOB NOT NULL,                     -- the node of its top directory; empty where that is empty
     record BLOB NOT NULL
 );
@@ -29,7 +29,7 @@ CREATE TABLE layers (
 
 CREATE TABLE nodes (
     id BLOB PRIMARY KEY,
-    used_at REAL NOT NULL,                  -- when an image last brought it along
+    used_at REAL NOT NULL,                  -- when an image brought it along
     data BLOB NOT NULL
 ) WITHOUT ROWID;
 
