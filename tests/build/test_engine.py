@@ -32,6 +32,29 @@ async def test_bootstrap(house: House) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_images_that_go_while_a_build_stands_on_them(house: House) -> None:
+    """Source and previous image are deleted and collected in mid-build, which ends well; afterwards they can go."""
+    source = await house.bootstrap(more="echo 1 > usr/share/one; touch -d 2001-01-01 usr/share/one\n")
+    previous = await house.build({"files/etc/note": "note"})
+    monitor = Record()
+    begun = monitor.said(b"begun")
+    building = ensureDeferred(house.build({"scripts/1": "#!/bin/sh\necho begun\nsleep 1\n"}, monitor))
+    await begun
+    for image in (source, previous):
+        await house.store.delete(image.name)
+    await house.collector.run()
+    image = await building
+    await house.collector.run()
+
+    assert b"1\n" == house.content(image, b"/usr/share/one")
+    assert b"note" == house.content(image, b"/etc/note")
+    assert [image.name] == [one.name for one in await house.store.list()]
+    files = {file.parent.name + file.name for file in house.store.objects.glob("*/*")}
+    assert {inode.object.hex() for inode in house.tree(image).values()} - {""} == files
+    assert 2 == len(list((house.directory / "state/layers").iterdir()))
+
+
+@pytest_twisted.ensureDeferred
 async def test_manifest_steps_in_order(house: House) -> None:
     """Files, scripts in version order, packages, clean-up, later scripts and tests all leave their marks."""
     note = "#!/bin/sh\necho {0} $SAID >> /etc/steps\n"

@@ -24,6 +24,7 @@ from imaginator.model.streams import Stream
 from imaginator.model.tree import Entry, Inode, walk
 from imaginator.sandbox.limits import Limits
 from imaginator.store.catalogue import Catalogue
+from imaginator.store.collector import Collector
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
 from imaginator.store.layers import Entries, Layers
@@ -102,12 +103,13 @@ class Record(Monitor):
 
 
 class House(NamedTuple):
-    """An engine with its store, a directory for manifests, and what these wished to be built on."""
+    """An engine with its store, a directory for manifests, what these wished to be built on, and a collector."""
 
     directory: Path
     store: EmbeddedStore
     engine: Engine
     wishes: list[SourceWish]
+    collector: Collector
     settings: Settings = Settings(packager_types={"fake": PACKAGER})
 
     def with_packager(self, packager: PackagerType) -> House:
@@ -212,7 +214,8 @@ def open_house(tmp_path: Path) -> Iterator[House]:
     fetcher = Fetcher(reactor, sources=sources)
     shared = (layers, sources, fetcher, workers, SieveMemory(), packages)
     parts = EngineParts(reactor, state, store, *shared, verify=True)  # type: ignore[arg-type]
-    yield House(tmp_path, store, Engine(parts), [])
+    collector = Collector(catalogue, store.objects, layers, store.holds, workers)
+    yield House(tmp_path, store, Engine(parts), [], collector)
     catalogue.stopService()
     workers.stopService()
     assert [] == list((state / "builds").iterdir())
