@@ -34,7 +34,10 @@ _log = Logger()
 
 
 class Status(NamedTuple):
-    """What the status page shows; ``rpc_closed`` says why RPC is refused, empty where it is served."""
+    """What the status page shows.
+
+    ``rpc_closed`` says why RPC is refused, empty where it is served; ``obstacle`` why no build may start.
+    """
 
     running: Sequence[BuildRecord]
     queued: Sequence[BuildRecord]
@@ -44,6 +47,7 @@ class Status(NamedTuple):
     streams: Sequence[str]
     store: str
     rpc_closed: str
+    obstacle: str
 
 
 class Builder(Service):
@@ -75,6 +79,10 @@ class Builder(Service):
         stopping.addTimeout(SHUTDOWN, self._parts.reactor)
         stopping.addErrback(lambda failure: _log.failure("builds did not end in time", failure))
         await stopping
+
+    def go_on(self) -> None:
+        """Start what may start, since what was in its way is gone."""
+        self._runner.pump()
 
     def now(self) -> datetime:
         """The time, as records have it."""
@@ -210,4 +218,5 @@ class Builder(Service):
             streams=configuration.names,
             store=self._store_line,
             rpc_closed=self.rpc_closed,
+            obstacle=self._parts.obstacle(),
         )

@@ -7,6 +7,7 @@ its log goes to the archive, its record is final on disk, and only then its wait
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +41,10 @@ _log = Logger()
 
 
 class RunnerParts(NamedTuple):
-    """What runs builds. ``logs`` is the folder of the logs that still grow."""
+    """What runs builds. ``logs`` is the folder of the logs that still grow.
+
+    ``obstacle`` says why no build may start now, empty where they may.
+    """
 
     reactor: Reactor
     engine: Engine
@@ -52,6 +56,7 @@ class RunnerParts(NamedTuple):
     limits: BuildLimits
     sandbox_limits: Limits
     destinations: Destinations = EVERYWHERE
+    obstacle: Callable[[], str] = str
 
 
 class Progress:
@@ -121,7 +126,7 @@ class Runner:
             queue = self._parts.queue
             active = [record for build_id in self._running if (record := queue.get(build_id))]
             record = startable(queue.select(State.QUEUED), active, self._parts.limits.concurrent_per_user)
-            if record is None:
+            if record is None or self._parts.obstacle():
                 return
             self._start(record)
 

@@ -29,6 +29,7 @@ from imaginator.schedule.builder import Builder
 from imaginator.schedule.configuration import LOCAL_INTERVAL, Configuration, ConfigurationParts
 from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
+from imaginator.schedule.reserve import Reserve
 from imaginator.schedule.runner import RunnerParts
 from imaginator.service.checks import check_sandbox, locked, unlimited
 from imaginator.service.daemon import Daemon
@@ -56,6 +57,9 @@ CLEAN_UP = 600.0
 
 COLLECTION = 600.0
 """Seconds between two collections."""
+
+RESERVE = 2.0
+"""Seconds between two looks at what is free on the disk."""
 
 DAY = 86400.0
 
@@ -94,9 +98,15 @@ class Assembly:
         limit = self.options["layer-cache-size"](shutil.disk_usage(self.state).total)
         self.layers = Layers(layers, self.catalogue, self.store.nodes(), self.workers, restore, limit)
         self.collector = Collector(self.catalogue, self.store.objects, self.layers, self.store.holds, self.workers)
+        self.reserve = Reserve(
+            self.reactor, self.state, self.options["disk-reserve"], (self._collect_for_room, self.layers.trim)
+        )
         self.archive = LogArchive(self.options["build-log-dir"], self.options["build-log-quota"], self.workers)
         self.packages = Packages(self.state / "packages", self.options["package-cache-size"], self.workers)
         self.history = History(self.catalogue)
+
+    async def _collect_for_room(self, _missing: int) -> None:
+        await self.collector.run()
 
     def _make_schedule(self) -> None:
         self.sources = Sources(self.reactor, self.state / "sources")
@@ -118,8 +128,10 @@ class Assembly:
             limits=self._limits(),
             sandbox_limits=self._sandbox_limits(),
             destinations=self.options["build-destinations"],
+            obstacle=self.reserve.obstacle,
         )
         self.builder = Builder(parts, self.history, f"the embedded store in {self.state}")
+        self.reserve.go_on = self.builder.go_on
 
     def _engine(self) -> Engine:
         parts = EngineParts(
@@ -198,6 +210,7 @@ class Assembly:
         yield Periodic(self.reactor, "configuration", LOCAL_INTERVAL, self.configuration.look)
         yield Periodic(self.reactor, "certificates", CERTIFICATES, self._look_at_certificates)
         yield Periodic(self.reactor, "collection", COLLECTION, self.collector.run)
+        yield Periodic(self.reactor, "disk reserve", RESERVE, self.reserve.look)
         yield Periodic(self.reactor, "unused mirrors", DAY, self.sources.trim)
         interval = self.options["image-rebuild-interval"]
         if interval:

@@ -109,6 +109,7 @@ FLAGS = (
     Flag("public-downloads", "off", switch, "images can be downloaded without a certificate"),
     Flag("verify-builds", "off", switch, "every build proves its image by a full scan of its tree and layers"),
     Flag("layer-cache-size", "20%", share, "trees kept for builds to stand on: a size, or a share of the disk; 0: all"),
+    Flag("disk-reserve", "5%", share, "while less is free, new builds wait: a size, or a share of the disk; 0: none"),
     Flag("build-memory", half_the_memory(), parse_size, "memory of one build"),
     Flag("build-processes", "4096", number, "processes of one build"),
     Flag("build-disk", "20G", parse_size, "what one build may add to its tree; 0: no limit"),

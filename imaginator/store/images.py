@@ -14,6 +14,7 @@ Of a stream's latest image the name stays even then, without anything else, so t
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,7 +76,10 @@ class EmbeddedStore(ImageStore):
         return await self._workers.run(self._objects.missing, frozenset(digests))
 
     async def add(self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
-        """Add an image under its final name, in one transaction; raises `StoreCorrupt` for what is missing."""
+        """Add an image under its final name, in one transaction; raises `StoreCorrupt` for what is missing.
+
+        ``OSError`` where the catalogue cannot be written, on a full disk for one.
+        """
         children = await self._workers.run(self._check, nodes)
 
         def insert(connection: sqlite3.Connection) -> Image:
@@ -88,7 +92,10 @@ class EmbeddedStore(ImageStore):
 
         with self.holds.opened() as held:
             held.keep_content(nodes)
-            return await self._catalogue.write(insert)
+            try:
+                return await self._catalogue.write(insert)
+            except sqlite3.OperationalError as error:
+                raise OSError(errno.EIO, str(error), "catalogue.sqlite") from error
 
     @contextmanager
     def hold(self) -> Iterator[Hold]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest_twisted
 
 from imaginator.model.errors import NotFound, StoreCorrupt
 from imaginator.model.image import Origin
-from imaginator.model.tree import Entry, Inode, Kind
+from imaginator.model.tree import Entry, Inode, Kind, Node, encode_node
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
 from tests.support.store_parts import START, Forest, StoreParts, draft, running_store
@@ -105,3 +107,22 @@ async def test_an_expired_or_deleted_image_is_not_found(tmp_path: Path) -> None:
         for name in (short.name, gone.name):
             with pytest.raises(NotFound):
                 await parts.store.get(name)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_refuses_the_image(tmp_path: Path) -> None:
+    """In words of its own, which a build's failure shows; when there is room again it is added."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+
+        def limit(pages: int) -> Callable[[sqlite3.Connection], object]:
+            return lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        big = {**nodes, b"id": encode_node(Node((Entry(bytes(1 << 20), DIRECTORY),)))[1]}
+        await parts.catalogue.write(limit(1))
+        with pytest.raises(OSError, match="database or disk is full: 'catalogue.sqlite'"):
+            await parts.store.add(draft("s", root), big, [])
+        await parts.catalogue.write(limit(1 << 20))
+        image = await parts.store.add(draft("s", root), big, [])
+
+        assert [image.name] == [one.name for one in await parts.store.list()]

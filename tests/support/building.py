@@ -175,6 +175,7 @@ class Building:
         self.archive = LogArchive(folder / "archive", 0, parts.workers)
         self.logs = folder / "logs"
         self.logs.mkdir(exist_ok=True)
+        self.obstacle = ""
         self.builder = Builder(
             RunnerParts(
                 reactor=clock,
@@ -186,6 +187,7 @@ class Building:
                 logs=self.logs,
                 limits=limits,
                 sandbox_limits=Limits(0, 0),
+                obstacle=lambda: self.obstacle,
             ),
             self.history,
             "a store for tests",

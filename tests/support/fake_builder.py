@@ -42,6 +42,7 @@ class Status(NamedTuple):
     streams: Sequence[str] = ()
     store: str = "embedded store in memory"
     rpc_closed: str = ""
+    obstacle: str = ""
 
 
 class FakeLog:
@@ -185,6 +186,7 @@ class FakeBuilder:
         self.logs: dict[str, FakeLog] = {}
         self.errors: list[str] = []
         self.rpc_closed = ""
+        self.obstacle = ""
         self._now = now
         self._waiters: dict[str, list[Deferred[BuildRecord]]] = {}
 
@@ -266,6 +268,7 @@ class FakeBuilder:
             errors=self.errors,
             streams=self.streams,
             rpc_closed=self.rpc_closed,
+            obstacle=self.obstacle,
         )
 
     def _in(self, *states: State) -> Sequence[BuildRecord]:
