@@ -184,7 +184,7 @@ def list_images(context: click.Context, prefix: str, as_json: bool) -> None:
 def show_image(context: click.Context, name: str, as_json: bool) -> None:
     """Show what is known of IMAGE, or of the latest image where IMAGE is a stream."""
     with connect(context) as client:
-        image = client.call("ImageServer.GetImage", ImageName=_image_name(client, name))
+        image = client.call("ImageServer.GetImage", ImageName=image_name(client, name))
     if as_json:
         show_json(image)
         return
@@ -225,13 +225,13 @@ def get_image(context: click.Context, name: str, output: Path) -> None:
     """Fetch IMAGE, or the latest image where IMAGE is a stream, as an archive or unpacked."""
     take = save if output.suffix == ".tar" and not output.is_dir() else unpack
     with connect(context) as client:
-        image_name = _image_name(client, name)
-        with client.stream(f"/getImage?{image_name}") as archive:
+        image = image_name(client, name)
+        with client.stream(f"/getImage?{image}") as archive:
             take(archive, output)
-    note(f"{image_name}: {output}")
+    note(f"{image}: {output}")
 
 
-def _image_name(client: Client, name: str) -> str:
+def image_name(client: Client, name: str) -> str:
     """``name``, or the latest image's where ``name`` has no date stamp and hence is a stream."""
     if ":" in name.rpartition("/")[2]:
         return name

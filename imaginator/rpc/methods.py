@@ -14,7 +14,7 @@ import msgspec
 
 from imaginator.model.build import BuildRecord, BuildRequest, State
 from imaginator.model.codec import to_plain
-from imaginator.model.errors import NotFound
+from imaginator.model.errors import InvalidRequest, NotFound
 from imaginator.model.identity import Caller
 from imaginator.model.image import Image
 from imaginator.model.names import check_build_id, check_image_name, check_stream_name
@@ -101,6 +101,14 @@ class ImageName(msgspec.Struct, frozen=True, rename="pascal"):
     image_name: str
 
 
+class NewExpiration(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """When an image is to expire: at a time, or never (pinned); one of the two has to be given."""
+
+    image_name: str
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    pinned: bool = False
+
+
 class MethodName(msgspec.Struct, frozen=True, rename="pascal"):
     """Names a method."""
 
@@ -174,6 +182,18 @@ async def _get_image(builder: Builder, _caller: Caller, request: ImageName) -> d
     return {name: value for name, value in plain.items() if name not in _STORE_INTERNALS}
 
 
+async def _change_expiration(builder: Builder, caller: Caller, request: NewExpiration) -> NewExpiration:
+    if request.pinned == (request.expires_at is not None):
+        raise InvalidRequest("expected either ExpiresAt, a time, or Pinned, which is true")
+    await builder.change_expiry(check_image_name(request.image_name), request.expires_at, caller)
+    return request
+
+
+async def _delete_image(builder: Builder, caller: Caller, request: ImageName) -> ImageName:
+    await builder.delete_image(check_image_name(request.image_name), caller)
+    return request
+
+
 async def _list_methods(_builder: Builder, _caller: Caller, _request: Nothing) -> list[str]:
     return sorted(METHODS)
 
@@ -225,6 +245,18 @@ _TABLE = (
     Method(
         "ImageServer.GetImage", ImageName, Image, _get_image,
         "Return what is known of an image: packages, origin, tags, filter, triggers, owners, figures and times.",
+        Access.ANYONE,
+    ),
+    Method(
+        "ImageServer.ChangeImageExpiration", NewExpiration, NewExpiration, _change_expiration,
+        "Let an image expire at another time, within the limits for the caller, or never, which needs full access;"
+        " for the user it was built for, its owners, and callers with full access.",
+        Access.ANYONE,
+    ),
+    Method(
+        "ImageServer.DeleteImage", ImageName, ImageName, _delete_image,
+        "Delete an image; for the user it was built for, its owners, and callers with full access."
+        " Builds that stand on it go on.",
         Access.ANYONE,
     ),
     Method(

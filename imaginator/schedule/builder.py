@@ -16,7 +16,7 @@ from imaginator.model.errors import Cancelled, NotFound, NotPermitted
 from imaginator.model.identity import Caller
 from imaginator.model.names import new_build_id
 from imaginator.model.variables import check_request_variables
-from imaginator.schedule.admission import check_expiry, check_permission
+from imaginator.schedule.admission import check_expiry, check_new_expiry, check_owner, check_permission
 from imaginator.schedule.logview import ArchivedLog, LogView
 from imaginator.schedule.queue import AUTOMATON
 from imaginator.schedule.runner import Runner, RunnerParts
@@ -173,6 +173,21 @@ class Builder(Service):
         ended = await self._queue.change(record, state=State.CANCELLED, finished_at=self.now(), failure=failure)
         self._runner.tell(ended)
         return ended
+
+    async def change_expiry(self, name: str, expires_at: datetime | None, caller: Caller) -> None:
+        """Let an image expire at another time; None for never. Raises `NotFound`, `NotPermitted` or `Refused`."""
+        image = await self.store.get(name)
+        check_owner(image, caller)
+        check_new_expiry(image, expires_at, self.now(), caller, self._parts.limits)
+        await self.store.set_expiry(name, expires_at)
+        when = expires_at.isoformat() if expires_at else "never"
+        _log.info("image {name} expires {when}, as {user} wished", name=name, when=when, user=caller.user)
+
+    async def delete_image(self, name: str, caller: Caller) -> None:
+        """Delete an image; builds that stand on it go on. Raises `NotFound` or `NotPermitted`."""
+        check_owner(await self.store.get(name), caller)
+        await self.store.delete(name)
+        _log.info("image {name} was deleted by {user}", name=name, user=caller.user)
 
     async def log(self, name: str) -> LogView:
         """The log of a build, named by its id or its image; raises `NotFound`, for a build too that has not begun."""

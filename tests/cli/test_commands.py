@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -188,6 +188,56 @@ async def test_show_image(tool: Tool, image: Image, name: str) -> None:
 
     assert {f"Image: {NAME}", "Git commit: 0123abc", "Tag arch: amd64"} <= set(said.out.splitlines())
     assert NAME == shown["Name"]
+
+
+@pytest.mark.parametrize("when", ["2026-12-24T18:00:00Z", "2026-12-24 19:00+01:00"])
+@pytest_twisted.ensureDeferred
+async def test_change_image_expiration(tool: Tool, when: str) -> None:
+    """At a time, of whatever zone; the latest image of a stream will do. Never is for full access alone."""
+    images = tool.site.builder.store.images  # type: ignore[attr-defined]
+    images[NAME] = msgspec.structs.replace(IMAGE, origin=Origin(created_for="alice"))
+    said = await tool.run("change-image-expiration", "base/web", when)
+    refused = await tool.run("change-image-expiration", NAME, "never")
+
+    assert ("", f"{NAME} expires 2026-12-24 18:00:00+00:00\n", 0) == said
+    assert datetime(2026, 12, 24, 18, tzinfo=UTC) == images[NAME].expires_at
+    assert (1, "Error: maximum expiration time is 1d for you\n") == (refused.status, refused.err)
+
+
+@pytest_twisted.ensureDeferred
+async def test_expiration_after_a_duration(tool: Tool) -> None:
+    """It counts from now."""
+    images = tool.site.builder.store.images  # type: ignore[attr-defined]
+    images[NAME] = msgspec.structs.replace(IMAGE, origin=Origin(created_for="alice"))
+    before = datetime.now(UTC)
+    said = await tool.run("change-image-expiration", "--json", NAME, "1h30m")
+
+    assert before < images[NAME].expires_at - timedelta(minutes=90) < datetime.now(UTC)
+    assert NAME == json.loads(said.out)["ImageName"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_expiration(tool: Tool) -> None:
+    """The usage error shows what would be one."""
+    said = await tool.run("change-image-expiration", NAME, "tomorrow")
+
+    assert (2, True) == (
+        said.status,
+        "'tomorrow': expected never, a duration such as 12h or 30d, or a time" in said.err,
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_delete_image(tool: Tool, image: Image) -> None:
+    """By those who own it; others are told."""
+    refused = await tool.run("delete-image", NAME)
+    images = tool.site.builder.store.images  # type: ignore[attr-defined]
+    images[NAME] = msgspec.structs.replace(image, origin=Origin(created_for="alice"))
+    said = await tool.run("delete-image", NAME)
+
+    assert (1, f"Error: no permission to change: {NAME}\n") == (refused.status, refused.err)
+    assert ("", f"{NAME} was deleted\n", 0) == said
+    assert {} == images
 
 
 @pytest_twisted.ensureDeferred

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from twisted.python.failure import Failure
 from imaginator.model.build import State
 from imaginator.model.errors import BuildFailed, NotFound, NotPermitted, Refused
 from imaginator.model.identity import Caller
+from imaginator.model.image import Origin
 from imaginator.store.history import BuildQuery
-from tests.support.building import ALICE, HOUR, LIMITS, ROOT, building, request
+from tests.support.building import ALICE, HOUR, LIMITS, ROOT, add_image, building, request
 
 BOB = Caller("bob")
 
@@ -303,3 +305,25 @@ async def test_status(tmp_path: Path) -> None:
         assert "a store for tests" == status.store
         assert 1 == len(status.errors)
         assert "correct-horse" not in status.errors[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_owners_change_and_delete_images(tmp_path: Path) -> None:
+    """By the rules of admission, in the store; what is gone cannot be found."""
+    async with building(tmp_path) as system:
+        now = system.now()
+        expiry = now + timedelta(days=3)  # the store of these tests has a clock of its own
+        image = await add_image(system.store, "web", now, origin=Origin(created_for="alice"), expires_at=expiry)
+        until = now + timedelta(hours=2)
+        await system.builder.change_expiry(image.name, until, ALICE)
+        kept = (await system.store.get(image.name)).expires_at
+        for caller, error in ((Caller("bob"), NotPermitted), (ALICE, Refused)):
+            with pytest.raises(error):
+                await system.builder.change_expiry(image.name, None, caller)
+        with pytest.raises(NotPermitted):
+            await system.builder.delete_image(image.name, Caller("bob"))
+        await system.builder.delete_image(image.name, ALICE)
+
+        assert until == kept
+        with pytest.raises(NotFound):
+            await system.builder.delete_image(image.name, ALICE)

@@ -22,11 +22,13 @@ from imaginator.model.identity import Caller
 from imaginator.model.image import Image
 from imaginator.model.names import new_build_id, stream_of
 from imaginator.model.tree import Entry, Inode, Kind, Node, NodeReader
+from imaginator.schedule.admission import BuildLimits, check_new_expiry, check_owner
 from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
 
 if TYPE_CHECKING:
     from imaginator.store.history import BuildQuery
 
+LIMITS = BuildLimits(4, 1, 86400.0, 900.0, 86400.0, 730 * 3600.0)
 START = datetime(2026, 11, 22, 23, 38, 5, tzinfo=UTC)
 EMPTY_ROOT = Entry(b"", Inode(Kind.DIRECTORY, 0o755))
 
@@ -236,6 +238,18 @@ class FakeBuilder:
             return record
         failure = BuildFailure(-32007, "cancelled", f"cancelled by {caller.user}")
         return self._end(build_id, state=State.CANCELLED, failure=failure)
+
+    async def change_expiry(self, name: str, expires_at: datetime | None, caller: Caller) -> None:
+        """Let an image expire at another time, by the real rules."""
+        image = await self.store.get(name)
+        check_owner(image, caller)
+        check_new_expiry(image, expires_at, self._now(), caller, LIMITS)
+        await self.store.set_expiry(name, expires_at)
+
+    async def delete_image(self, name: str, caller: Caller) -> None:
+        """Delete an image, by the real rules."""
+        check_owner(await self.store.get(name), caller)
+        await self.store.delete(name)
 
     async def log(self, name: str) -> FakeLog:
         """The log of a build, named by its id or its image; raises `NotFound`."""
