@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     bootstrap_overhead,
+    collection,
     export,
     hostile_neighbour,
     image_difference,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "pack": packing.measure,
     "lost-layer": lost_layer.measure,
     "bootstrap-overhead": bootstrap_overhead.measure,
+    "collection": collection.measure,
     "export": export.measure,
     "reactor-tick-gap": reactor_tick_gap.measure,
     "sandbox-cost": sandbox_cost.measure,

@@ -22,13 +22,13 @@ from imaginator.store.catalogue import Catalogue
 from imaginator.store.holds import Holds, Round
 from imaginator.store.images import read_node
 from imaginator.store.layers import Layers
-from imaginator.store.marking import Marks, key_of
+from imaginator.store.marking import Marks, Memory, key_of
 from imaginator.store.workers import Workers
 
 IMAGES = 20
 """Images whose rows go in one transaction; a large one's record has some hundred kilobytes."""
 
-MARKED = 200
+MARKED = 500
 """Nodes that are looked at in one step."""
 
 SWEPT = 500
@@ -63,6 +63,7 @@ class Collector:
         self._holds = holds
         self._workers = workers
         self._now = now
+        self._memory = Memory(lambda node: catalogue.read_now(lambda found: read_node(found, node)))
         self._one = DeferredLock()
         self._closed_before: int | None = None
 
@@ -101,7 +102,7 @@ class Collector:
         rows = await self._catalogue.read(_roots)
         held = self._holds.images()  # asked after the catalogue, since an image is held first and then looked for
         roots = {root for name, gone, root in rows if not gone or name in held}
-        marks = Marks(roots, lambda node: self._catalogue.read_now(lambda found: read_node(found, node)))
+        marks = Marks(roots, self._memory)
         while await self._workers.run(marks.step, MARKED):
             pass
         return marks
@@ -111,6 +112,7 @@ class Collector:
         while some := await self._catalogue.read(partial(_nodes_after, node=last)):
             last = some[-1]
             dead = [node for node in some if node not in marks.nodes]
+            self._memory.forget(dead)
             for start in range(0, len(dead), SWEPT):
                 await self._catalogue.write(partial(_delete_nodes, this=this, nodes=dead[start : start + SWEPT]))
 

@@ -223,18 +223,31 @@ async def test_names_of_collected_images_are_not_given_again(tmp_path: Path) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_round_without_news_looks_at_nothing(tmp_path: Path) -> None:
-    """Where no image went and no hold was closed since the last round, no node is read."""
+    """Where no image went and no hold was closed since the last round, not even what lies around is found."""
     async with yard(tmp_path) as here:
         await here.image(b"text")
         await here.collector.run()
-        await here.parts.catalogue.write(lambda found: found.execute("DELETE FROM nodes"))
+        here.plant(b"left")
         await here.collector.run()
+        assert {b"text", b"left"} == here.objects()
         with here.store.hold():
             pass
-        with pytest.raises(StoreCorrupt, match="is missing"):
-            await here.collector.run()
-        with pytest.raises(StoreCorrupt, match="is missing"):
-            await here.collector.run()
+        await here.collector.run()
+
+        assert {b"text"} == here.objects()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_node_that_is_missing_ends_every_round(tmp_path: Path) -> None:
+    """Nothing is removed where it cannot be told what is needed; nor does the next round take it for done."""
+    async with yard(tmp_path) as here:
+        await here.image(b"text")
+        await here.parts.catalogue.write(lambda found: found.execute("DELETE FROM nodes"))
+        for _ in range(2):
+            with pytest.raises(StoreCorrupt, match="is missing"):
+                await here.collector.run()
+
+        assert {b"text"} == here.objects()
 
 
 @pytest_twisted.ensureDeferred
