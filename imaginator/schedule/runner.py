@@ -16,7 +16,7 @@ import msgspec
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 
-from imaginator.build.buildlog import BuildLog
+from imaginator.build.buildlog import LARGEST_LOG, BuildLog
 from imaginator.build.engine import Engine
 from imaginator.build.job import Job, SourceWish
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, State
@@ -137,7 +137,8 @@ class Runner:
     def _start(self, record: BuildRecord) -> None:
         path = self._parts.logs / record.build_id
         path.unlink(missing_ok=True)
-        running = Running(BuildLog(path, self._parts.configuration.redactor, self._parts.reactor))
+        limit = self._parts.archive.room_for(LARGEST_LOG)
+        running = Running(BuildLog(path, self._parts.configuration.redactor, self._parts.reactor, limit))
         self._running[record.build_id] = running
         life = Deferred.fromCoroutine(self._live(record, running))
         life.addErrback(lambda failure: _log.failure("build {id}", failure, id=record.build_id))

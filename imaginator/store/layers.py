@@ -7,6 +7,7 @@ the limit of the cache, the layers that were used longest ago go.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -112,7 +113,8 @@ class Layers:
 
     async def _remove(self, places: Iterable[Path]) -> None:
         for gone in places:
-            await self._workers.run(shutil.rmtree, gone, ignore_errors=True)
+            with contextlib.suppress(RecursionError):  # directories a thousand deep go at the next start
+                await self._workers.run(shutil.rmtree, gone, ignore_errors=True)
 
     async def _present(self, image: Image) -> tuple[str, ...]:
         """The image's layers if they are all here and not too many, else nothing."""

@@ -36,6 +36,10 @@ class LogArchive:
         self._workers = workers
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def room_for(self, largest: int) -> int:
+        """How many bytes the log of one build may have, ``largest`` where the quota is no less."""
+        return min(largest, self._quota or largest)
+
     def path_of(self, record: BuildRecord) -> Path:
         """Where the log of a build is, or would be."""
         return self._entry(record) / LOG

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
+from imaginator.build.buildlog import BuildLog
 from imaginator.build.job import SourceWish
 from imaginator.model.build import BuildRecord, State
 from imaginator.model.errors import BuildFailed
@@ -292,3 +294,29 @@ async def test_a_log_that_cannot_be_kept(tmp_path: Path) -> None:
         system.engine.finish("web")
 
         assert State.SUCCEEDED == (await system.builder.wait(build)).state
+
+
+@pytest_twisted.ensureDeferred
+async def test_logs_of_many_builds_keep_to_their_quota(tmp_path: Path) -> None:
+    """While they grow, each alone, and in the archive all together; the latest stay."""
+    quota = 20_000
+    async with building(tmp_path, log_quota=quota) as system:
+        ids = []
+        for number in range(8):
+            ids.append(await system.submit("web"))
+            await system.engine.begun("web")
+            log = cast(BuildLog, await system.builder.current_log("web"))
+            log.log(b"some words of output\n" * (2000 if number == 4 else 300))
+            grown = [path.stat().st_size for path in system.logs.iterdir()]
+            system.engine.finish("web")
+            await system.builder.wait(ids[-1])
+            kept = [file.stat().st_size for file in (tmp_path / "archive").rglob("*") if file.is_file()]
+
+            assert sum(grown) < quota + 200
+            assert sum(kept) < (2 * quota if number == 4 else quota)
+        logs = [path.parent.name for path in (tmp_path / "archive").rglob("buildLog")]
+        names = [(await system.builder.get(build)).image_name.rpartition("/")[2] for build in ids]
+
+        assert sorted(logs) == names[-len(logs) :]
+        assert 2 <= len(logs) < 4
+        assert [] == list(system.logs.iterdir())

@@ -157,6 +157,23 @@ async def test_leftovers_are_told(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_layer_too_deep_to_be_walked_is_out_of_the_way(tmp_path: Path) -> None:
+    """It is no layer any more when it was collected; what is left of it is removed at the next start."""
+    async with running_store(tmp_path) as parts:
+        shelves = Shelves(parts, 0)
+        (tmp_path / "fresh").mkdir()
+        deepen = "i=0; while [ $i -lt 1500 ]; do mkdir d; cd -P d; i=$((i + 1)); done"
+        subprocess.run(["sh", "-ec", deepen], cwd=tmp_path / "fresh", check=True)
+        async with shelves.layers.adopted(tmp_path / "fresh", 0) as layer:
+            pass
+        await shelves.layers.collect()
+        left = shelves.layers.leftovers()
+        subprocess.run(["rm", "-rf", *left], check=True)
+
+        assert [f".gone-{layer}"] == [path.name for path in left]
+
+
+@pytest_twisted.ensureDeferred
 async def test_set_id_files_of_a_layer_are_out_of_reach() -> None:
     """Another user of the host cannot run one, even where the state directory lets everybody in."""
     with tempfile.TemporaryDirectory() as name:

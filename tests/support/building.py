@@ -165,14 +165,14 @@ def make_configuration(parts: StoreParts, files: Files, clock: Any = reactor, ur
 class Building:
     """One daemon's builder below ``folder``; its time is ``clock``'s."""
 
-    def __init__(self, folder: Path, parts: StoreParts, limits: BuildLimits, clock: Any) -> None:
+    def __init__(self, folder: Path, parts: StoreParts, limits: BuildLimits, clock: Any, log_quota: int) -> None:
         self.clock = clock
         self.store = parts.store
         self.engine = FakeEngine(parts.store, self.now)
         self.files = Files(folder)
         self.configuration = make_configuration(parts, self.files, clock)
         self.history = History(parts.catalogue)
-        self.archive = LogArchive(folder / "archive", 0, parts.workers)
+        self.archive = LogArchive(folder / "archive", log_quota, parts.workers)
         self.logs = folder / "logs"
         self.logs.mkdir(exist_ok=True)
         self.obstacle = ""
@@ -203,10 +203,12 @@ class Building:
 
 
 @asynccontextmanager
-async def building(folder: Path, limits: BuildLimits = LIMITS, clock: Any = reactor) -> AsyncIterator[Building]:
+async def building(
+    folder: Path, limits: BuildLimits = LIMITS, clock: Any = reactor, log_quota: int = 0
+) -> AsyncIterator[Building]:
     """A builder that runs; another one over the same folder is the daemon's next start."""
     async with running_store(folder) as parts:
-        system = Building(folder, parts, limits, clock)
+        system = Building(folder, parts, limits, clock, log_quota)
         await system.configuration.load()
         await system.builder.load()
         system.builder.startService()
