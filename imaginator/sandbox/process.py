@@ -16,6 +16,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorProcess, IReactorTime
@@ -74,12 +75,22 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+OUTPUT = 1
 STATUS = 3
 """The name of the pipe through which a holder tells how a command ended: wait(2)'s status in decimal."""
 
-
 _DIGITS = 5
 """The longest status: it has 16 bits."""
+
+
+class Reader(ProcessReader):
+    """Reads a descriptor for a `Child`, and closes it at its end, which Twisted leaves to its own processes."""
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """The end, ours or the other one's."""
+        FileDescriptor.connectionLost(self, reason)
+        os.close(self.fd)
+        self.proc.childConnectionLost(self.name, reason)
 
 
 class Child(ProcessProtocol):
@@ -96,17 +107,17 @@ class Child(ProcessProtocol):
         self._ended: Exit | None = None
         self._exit: Exit | None = None
         self._reason = ""
-        self._reader: ProcessReader | None = None
+        self._readers: dict[int, Reader] = {}
         self._status = b""
         self.pid = 0
 
     def read(self, source: int) -> None:
         """Take the command's output from a pipe, which is closed in the end."""
-        self._reader = ProcessReader(self._reactor, self, 1, source)
+        self._readers[OUTPUT] = Reader(self._reactor, self, OUTPUT, source)
 
     def read_status(self, source: int) -> None:
         """Learn from a pipe how the command ended."""
-        ProcessReader(self._reactor, self, STATUS, source)
+        Reader(self._reactor, self, STATUS, source)
 
     def started(self, pid: int) -> None:
         """The command runs in the session and group of a process."""
@@ -167,7 +178,7 @@ class Child(ProcessProtocol):
         if descriptor == STATUS:
             self._end(_exit_of(self._status, self._reason))
         else:
-            self._reader = None
+            self._readers.pop(descriptor, None)
             self._settle()
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802
@@ -184,9 +195,13 @@ class Child(ProcessProtocol):
     def _end(self, end: Exit) -> None:
         self._cancel_timer()
         self._ended = end
-        if self._reader is not None:
-            self._timer = self._reactor.callLater(DRAIN, self._reader.loseConnection)
+        if self._readers:
+            self._timer = self._reactor.callLater(DRAIN, self._stop_reading)
         self._settle()
+
+    def _stop_reading(self) -> None:
+        for reader in self._readers.values():
+            reader.loseConnection()
 
     def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None
@@ -194,7 +209,7 @@ class Child(ProcessProtocol):
             timer.cancel()
 
     def _settle(self) -> None:
-        if self._ended is None or self._reader is not None:
+        if self._ended is None or self._readers:
             return
         self._cancel_timer()
         self._exit = self._ended

@@ -20,7 +20,7 @@ from imaginator.sandbox.process import GRACE, Child, Exit, Tail, spawn
 from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 from tests.sandbox.test_process import wait_until_gone
 from tests.support.real_reactor import reactor
-from tests.support.sandboxes import NO_LIMITS, opened, run, small_tree
+from tests.support.sandboxes import ENVIRONMENT, NO_LIMITS, opened, run, small_tree
 
 
 @pytest.fixture
@@ -133,3 +133,14 @@ def test_an_init_whose_launcher_is_gone_starts_nothing(tmp_path: Path) -> None:
     os.waitpid(launcher, 0)
 
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest_twisted.ensureDeferred
+async def test_pipes_of_commands_are_closed(workspace: Workspace) -> None:
+    """Commands of a build leave no open file, whether they end by themselves or not."""
+    async with opened(workspace) as sandbox:
+        before = os.listdir("/proc/self/fd")
+        await run(sandbox, "true")
+        await sandbox.run(["sleep", "1000"], ENVIRONMENT, network=False, output=Tail()).stop("enough")
+
+        assert before == os.listdir("/proc/self/fd")

@@ -155,3 +155,13 @@ def test_commands_die_with_the_daemon() -> None:
 
 async def _tick() -> None:
     await deferLater(reactor, 0.01)
+
+
+@pytest_twisted.ensureDeferred
+async def test_pipes_are_closed_at_the_end() -> None:
+    """A command that has ended leaves no open file; neither does one that was stopped."""
+    before = os.listdir("/proc/self/fd")
+    await capture(reactor, ["true"], ENVIRONMENT, timeout=30)
+    await shell("sleep 1000", Tail()).stop("enough")
+
+    assert before == os.listdir("/proc/self/fd")
