@@ -21,6 +21,8 @@ from imaginator.sandbox.kernel.seccomp import Request, answer, fetch_descriptor,
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from imaginator.sandbox.confinement import Confinement
 
 FAILED = b"%d" % (125 << 8)
@@ -61,9 +63,9 @@ class Line:
         """Tell how the command ended."""
         tell(self._told, b"ended %b\n" % status)
 
-    def hand_over(self, listener: int) -> None:
+    def hand_over(self, kind: bytes, descriptor: int) -> None:
         """Let the attendant take a descriptor of this process; returns when it has."""
-        tell(self._told, b"listener %d\n" % listener)
+        tell(self._told, b"%b %d\n" % (kind, descriptor))
         os.read(self._word, 1)
 
     def taken(self) -> None:
@@ -96,10 +98,11 @@ def say(sentence: str) -> None:
         os.write(2, os.fsencode(sentence) + b"\n")
 
 
-def attend(line: Line, confinement: Confinement | None) -> bytes:
+def attend(line: Line, confinement: Confinement | None, show: Callable[[int], None] | None = None) -> bytes:
     """Stay until everything inside has ended; how the command ended, as of wait(2).
 
-    Of what comes over the line each kind counts once. The listener is handed over before there is a command.
+    Of what comes over the line each kind counts once. The terminal, if there is to be one that the daemon is shown, and
+    the listener are handed over before there is a command.
     """
     known: dict[bytes, bytes] = {}
     supervisor: Supervisor | None = None
@@ -114,6 +117,10 @@ def attend(line: Line, confinement: Confinement | None) -> bytes:
                     os.close(supervisor.listener)
             elif not line.listen(known):
                 return _ended(known, supervisor)
+        if show is not None and known.keys() >= {b"init", b"terminal"}:
+            show(fetch_descriptor(int(known[b"init"]), int(known[b"terminal"])))
+            show = None
+            line.taken()
         if confinement is not None and supervisor is None and known.keys() >= {b"init", b"listener"}:
             init = int(known[b"init"])
             supervisor = Supervisor(fetch_descriptor(init, int(known[b"listener"])), init, confinement)

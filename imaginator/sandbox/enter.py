@@ -50,6 +50,7 @@ from imaginator.sandbox.kernel.privileges import (
 )
 from imaginator.sandbox.kernel.seccomp import filter_calls
 from imaginator.sandbox.rooting import Binding, build_root
+from imaginator.sandbox.terminals import open_terminal, show, use
 
 TYPE_CHECKING = False  # importing typing would take as long as starting Python does
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Entry:
     root stays the host's, and the command starts in the tree, with the host's network. ``denials`` knows which limits
     it meets. The options: ``command`` and its ``environment``; ``network``: of the build's networks it gets the one
     with a way out; ``mounts``: ``/proc``, ``/sys`` and the bindings are there, else ``/dev`` alone; ``discard``: what
-    the command writes is forgotten when it ends.
+    the command writes is forgotten when it ends; ``terminal``: it has one, which the daemon takes.
     """
 
     def __init__(
@@ -102,25 +103,27 @@ class Entry:
         self.environment: dict[bytes, bytes] = options["environment"]
         self.mounts: bool = options["mounts"]
         self.discard: bool = options["discard"]
+        self.terminal: bool = options["terminal"]
 
 
-def launch(entry: Entry, output: int, status: int) -> int:
+def launch(entry: Entry, output: int, status: int, given: int | None = None) -> int:
     """Start a command that writes to the pipe ``output``; its attendant's process id, which is also its group's.
 
-    The pipe ``status`` gets the status that wait(2) gave of the command, in decimal.
+    The pipe ``status`` gets the status that wait(2) gave of the command, in decimal. The command reads the pipe
+    ``given``, which with a terminal is for the daemon's word that it has it; without one its input is empty.
     """
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _guarded(lambda: _attend(entry, parent, output, status), lambda: tell(STATUS, FAILED))
+        _guarded(lambda: _attend(entry, parent, (given, output, status)), lambda: tell(STATUS, FAILED))
     return pid
 
 
-def _attend(entry: Entry, parent: int, output: int, status: int) -> None:
+def _attend(entry: Entry, parent: int, pipes: tuple[int | None, int, int]) -> None:
     """The attendant: start the launcher, and stay until everything has ended."""
     die_with_parent(parent)
     os.setsid()
-    _take_standard_files(output, status, entry)
+    _take_standard_files(*pipes, entry)
     line = Line()
     attendant = os.getpid()
     launcher = os.fork()
@@ -131,7 +134,7 @@ def _attend(entry: Entry, parent: int, output: int, status: int) -> None:
     line.keep_outer()
     # The group gets the signal that ends a build: the command itself is to heed it, and this process to tell of it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    ended = attend(line, entry.confinement)
+    ended = attend(line, entry.confinement, (lambda outer: show(outer, STATUS, 0)) if entry.terminal else None)
     os.waitpid(launcher, 0)
     if ended != b"0":
         _attempt(lambda: _tell_denials(entry))
@@ -147,22 +150,27 @@ def _tell_denials(entry: Entry) -> None:
         say(f"sandbox: network: {destination} was refused")
 
 
-def _take_standard_files(output: int, status: int, entry: Entry) -> None:
-    """Let input be empty, both outputs ``output``, and nothing else of the holder's be open but ``status``, moved.
+def _take_standard_files(given: int | None, output: int, status: int, entry: Entry) -> None:
+    """Let input be ``given`` or empty, outputs ``output``, and nothing else of the holder's be open but ``status``.
 
     They belong to the command's root: ``/dev/stderr`` can then be opened by its path. What leads to the namespaces
     stays open until the command is executed.
     """
     assert all(number > STATUS for number in entry.namespaces)
-    empty, nothing = os.pipe()
-    os.close(nothing)
+    source = _empty() if given is None else given
     owner = entry.confinement.first if entry.confinement else 0
-    for pipe in (empty, output):
+    for pipe in (source, output):
         os.fchown(pipe, owner, owner)
-    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 16) for number in (empty, output, output, status)]
+    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 16) for number in (source, output, output, status)]
     for target, source in enumerate(high):
         os.dup2(source, target, inheritable=target <= 2)
     _close_from(STATUS + 1, entry.namespaces)
+
+
+def _empty() -> int:
+    empty, nothing = os.pipe()
+    os.close(nothing)
+    return empty
 
 
 def _close_from(first: int, kept: list[int]) -> None:
@@ -237,21 +245,33 @@ def _init(entry: Entry, line: Line, mark: int) -> None:
     set_host_name(HOST_NAME)
     leave_session_keyring()
     mount(b"none", b"/", b"", MS_PRIVATE | MS_REC)
+    terminal: int | None = None
     if entry.confinement is None:
         mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     else:
         enter_root(entry.mounts)
+        terminal = _offer_terminal(line) if entry.terminal else None
         _give_up_privileges(entry.confinement, line)
     os.umask(0o022)
     running = os.fork()
     if running == 0:
-        _guarded(lambda: _execute(entry), lambda: None)
+        _guarded(lambda: _execute(entry, terminal), lambda: None)
+    if terminal is not None:
+        os.close(terminal)
     signal.signal(signal.SIGTERM, lambda *_: _pass_on(running))
     while True:
         pid, status = os.wait()
         if pid == running:
             line.ended(b"%d" % status)
             os._exit(0)
+
+
+def _offer_terminal(line: Line) -> int:
+    """The inner end of a new terminal, whose outer end the daemon has by now."""
+    outer, inner = open_terminal()
+    line.hand_over(b"terminal", outer)
+    os.close(outer)
+    return inner
 
 
 def _pass_on(command: int) -> None:
@@ -268,14 +288,16 @@ def _give_up_privileges(confinement: Confinement, line: Line) -> None:
     keep_only(CUSTOMARY.values())
     gain_nothing()
     listener = filter_calls(confinement.program, supervised=True)
-    line.hand_over(listener)
+    line.hand_over(b"listener", listener)
     os.close(listener)
 
 
-def _execute(entry: Entry) -> None:
+def _execute(entry: Entry, terminal: int | None) -> None:
     """Become the command; its exit statuses for what cannot be executed are the shell's."""
     # A session of its own: what it sends to its group is not for the processes outside of its namespaces.
     os.setsid()
+    if terminal is not None:
+        use(terminal)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)  # what Python, or whoever started the daemon, ignores would stay so
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -121,14 +121,15 @@ class Holder:
             os.path.join(folders[os.path.dirname(lower)], os.path.basename(lower)) for lower in self._lowers
         ], b"own"
 
-    def start(self, options: dict[str, Any], output: int, status: int) -> int:
+    def start(self, options: dict[str, Any], output: int, status: int, given: int | None = None) -> int:
         """Start a command (see `enter.Entry`); its process.
 
-        ``output`` and ``status`` are the daemon's descriptors of the pipes that it writes to, and that tell its end.
+        ``output``, ``status`` and ``given`` are the daemon's descriptors of the pipes that it writes to, that tell its
+        end, and that it reads.
         """
-        daemon = os.getppid()
-        # Opened by its number in the other process, a pipe needs no socket to be passed over.
-        pipes = [os.open(f"/proc/{daemon}/fd/{number}", os.O_WRONLY | os.O_CLOEXEC) for number in (output, status)]
+        pipes = [_pipe_of_daemon(number, os.O_WRONLY) for number in (output, status)]
+        if given is not None:
+            pipes.append(_pipe_of_daemon(given, os.O_RDONLY))
         try:
             pid = launch(self._entry(options), *pipes)
         finally:
@@ -359,6 +360,11 @@ class Holder:
         """All paths are there; the bytes that they take."""
         restoration, self._restoration = self._restoration, None
         return restoration.settle() if restoration else 0
+
+
+def _pipe_of_daemon(number: int, flags: int) -> int:
+    """Opened by its number in the other process, a pipe needs no socket to be passed over."""
+    return os.open(f"/proc/{os.getppid()}/fd/{number}", flags | os.O_CLOEXEC)
 
 
 def _escaped(path: bytes) -> bytes:

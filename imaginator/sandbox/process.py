@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from twisted.internet.abstract import FileDescriptor
@@ -31,7 +32,7 @@ Output = Callable[[bytes], None]
 PREFIX = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/setsid")
 
 DRAIN = 3.0
-"""Seconds for which output is awaited after a command's end: a grandchild may keep the pipe open for ever."""
+"""Seconds for which output is awaited after a command's end."""
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -97,7 +98,10 @@ class Child(ProcessProtocol):
     """A running command. ``wait`` may be cancelled freely: only ``stop`` ends the command.
 
     It becomes its output's reader by ``read``; of ``pid``, which is 0 until it is known, it is told by ``started``.
+    ``drain`` is how many seconds after its end output is still awaited: a grandchild may keep the pipe open for ever.
     """
+
+    drain: float | None = DRAIN
 
     def __init__(self, reactor: Reactor, output: Output) -> None:
         self._reactor = reactor
@@ -118,6 +122,10 @@ class Child(ProcessProtocol):
     def read_status(self, source: int) -> None:
         """Learn from a pipe how the command ended."""
         Reader(self._reactor, self, STATUS, source)
+
+    def given(self) -> AbstractContextManager[int | None]:
+        """The pipe that a command in a tree is to read; None for an empty one."""
+        return contextlib.nullcontext()
 
     def started(self, pid: int) -> None:
         """The command runs in the session and group of a process."""
@@ -195,8 +203,8 @@ class Child(ProcessProtocol):
     def _end(self, end: Exit) -> None:
         self._cancel_timer()
         self._ended = end
-        if self._readers:
-            self._timer = self._reactor.callLater(DRAIN, self._stop_reading)
+        if self._readers and self.drain is not None:
+            self._timer = self._reactor.callLater(self.drain, self._stop_reading)
         self._settle()
 
     def _stop_reading(self) -> None:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.channel import Channel
+from imaginator.sandbox.dialogue import Dialogue, Size
 from imaginator.sandbox.enter import LAUNCH_FAILED
 from imaginator.sandbox.limits import DYING, ControlGroups, Limits
 from imaginator.sandbox.policy import Policy, policy
@@ -169,19 +170,32 @@ class Sandbox:
         nor ``/sys`` nor ``binds``, which are mounted in their order, each with what is mounted below its source. With
         ``discard`` whatever it writes to the tree is forgotten when it ends.
         """
-        options = {
-            "command": [os.fsencode(word) for word in argv],
-            "environment": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
-            "network": network,
-            "mounts": mounts,
-            "discard": discard,
-            "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in binds],
-        }
         child = Child(self._reactor, output)
-        self._running.add(child)
-        child.wait().addBoth(lambda _: self._running.discard(child))
+        options = {**_options(argv, environment, network, binds), "mounts": mounts, "discard": discard}
+        self._follow(child)
         ensureDeferred(self._start(child, options))
         return child
+
+    def talk(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        network: bool,
+        output: Output,
+        size: Size | None,
+        binds: Sequence[Bind] = (),
+    ) -> Dialogue:
+        """Start a command that somebody talks to, with a terminal where that has a ``size``; else it is as in `run`."""
+        dialogue = Dialogue(self._reactor, output, size)
+        options = {**_options(argv, environment, network, binds), "terminal": size is not None}
+        self._follow(dialogue)
+        ensureDeferred(self._start(dialogue, options))
+        return dialogue
+
+    def _follow(self, child: Child) -> None:
+        self._running.add(child)
+        child.wait().addBoth(lambda _: self._running.discard(child))
 
     def _policy(self) -> Policy | None:
         return policy() if self._profile is Profile.MANIFEST else None
@@ -189,9 +203,9 @@ class Sandbox:
     async def _start(self, child: Child, options: Mapping[str, object]) -> None:
         """Let the holder start a command; when it cannot, the command has ended with the holder's words."""
         try:
-            with pipe_to(child.read) as sink, pipe_to(child.read_status) as status:
+            with pipe_to(child.read) as sink, pipe_to(child.read_status) as status, child.given() as given:
                 try:
-                    child.started(await self._channel.ask("start", options, sink, status))
+                    child.started(await self._channel.ask("start", options, sink, status, given))
                 except BuildFailed as error:
                     os.write(sink, f"sandbox: {error}\n".encode())
                     os.write(status, b"%d" % (LAUNCH_FAILED << 8))
@@ -202,3 +216,18 @@ class Sandbox:
         """End what runs, then the holder with its mounts; nothing is left when this returns."""
         await gatherResults([child.stop("the build ended") for child in list(self._running)])
         await self._preparation.close()
+
+
+def _options(
+    argv: Sequence[str], environment: Mapping[str, str], network: bool, binds: Sequence[Bind]
+) -> dict[str, object]:
+    """What the holder is told of a command (see `enter.Entry`), and what most of them have."""
+    return {
+        "command": [os.fsencode(word) for word in argv],
+        "environment": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+        "network": network,
+        "binds": [(os.fsencode(bind.source), bind.target, bind.writable) for bind in binds],
+        "mounts": True,
+        "discard": False,
+        "terminal": False,
+    }

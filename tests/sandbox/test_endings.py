@@ -116,7 +116,7 @@ async def test_closing_a_holder_that_has_just_been_killed() -> None:
 
 def test_an_init_whose_launcher_is_gone_starts_nothing(tmp_path: Path) -> None:
     """It may have ended before the kernel was told to end its init with it."""
-    options = dict.fromkeys(("network", "mounts"), True) | {"discard": False}
+    options = dict.fromkeys(("network", "mounts"), True) | {"discard": False, "terminal": False}
     command = {"command": [b"touch", b"ran"], "environment": {b"PATH": os.environb[b"PATH"]}}
     launcher = os.fork()
     if launcher == 0:
