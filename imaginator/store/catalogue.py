@@ -1,19 +1,24 @@
 """The catalogue: ``catalogue.sqlite``, in which images, nodes, layers and builds are written down.
 
 SQLite in WAL mode, with ``synchronous=FULL``: a commit is on the disk when it returns. Locking: all writes go through
-one thread, one transaction each; readers have a connection per thread and see the last commit. ``user_version`` is the
-number of the last file of ``migrations/`` that was applied; one file is one transaction.
+one thread; readers have a connection per thread and see the last commit. Writes that come while one is being committed
+go into the next transaction together, each in a savepoint of its own, so that they share the disk's time and one that
+fails fails alone. ``user_version`` is the number of the last file of ``migrations/`` that was applied; one file is one
+transaction.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -26,8 +31,34 @@ READERS = 3
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process (a backup, say) that holds the file."""
 
+MOST_TOGETHER = 200
+"""How many writes go into one transaction at most: none is to wait long for others."""
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+
+
+class _Write:
+    """A write that waits for its transaction; ``outcome`` is settled once that is on disk, or has failed."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.work = work
+        self.outcome: Future[Any] = Future()
+
+    def attempt(self, connection: sqlite3.Connection) -> Callable[[], None]:
+        """Do the work in a savepoint; what settles the outcome, once the transaction is on disk."""
+        connection.execute("SAVEPOINT one")
+        try:
+            result = self.work(connection)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # the disk is full, say: SQLite has rolled back all of it
+            connection.execute("ROLLBACK TO one")
+            settle = partial(self.outcome.set_exception, error)
+        else:
+            settle = partial(self.outcome.set_result, result)
+        connection.execute("RELEASE one")
+        return settle
 
 
 class Catalogue(Service):
@@ -42,6 +73,7 @@ class Catalogue(Service):
         self._readers = Workers(READERS, reactor)
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
+        self._waiting: deque[_Write] = deque()
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Migrate, then start the threads."""
@@ -63,8 +95,10 @@ class Catalogue(Service):
             self._opened.pop().close()
 
     def write(self, work: Work[T]) -> Deferred[T]:
-        """What ``work`` returns, run as one transaction; an exception rolls it back."""
-        return self._writer.run(self._transaction, work)
+        """What ``work`` returns, once that is on disk; an exception undoes what ``work`` has done."""
+        write = _Write(work)
+        self._waiting.append(write)
+        return self._writer.run(self._settled, write)
 
     def read(self, work: Work[T]) -> Deferred[T]:
         """What ``work`` returns, run in a reader's thread."""
@@ -74,9 +108,20 @@ class Catalogue(Service):
         """What ``work`` returns, run in this thread: for worker threads, since it blocks."""
         return work(self._connection())
 
-    def _transaction(self, work: Work[T]) -> T:
-        with _transaction(self._connection()) as connection:
-            return work(connection)
+    def _settled(self, write: _Write) -> Any:
+        """The outcome of a write, which an earlier one's transaction may have had room for."""
+        if not write.outcome.done():
+            self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))])
+        return write.outcome.result()
+
+    def _commit(self, writes: Sequence[_Write]) -> None:
+        try:
+            with _transaction(self._connection()) as connection:
+                settle = [write.attempt(connection) for write in writes]
+        except Exception as error:
+            settle = [partial(write.outcome.set_exception, error) for write in writes]
+        for one in settle:
+            one()
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection."""
