@@ -43,7 +43,10 @@ class Stage(StrEnum):
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What a caller asks for. 0 means not given for ``max_source_age`` and ``maximum_build_duration``."""
+    """What a caller asks for. 0 means not given for ``max_source_age`` and ``maximum_build_duration``.
+
+    ``fail_if_busy``: refuse it where it could not start at once.
+    """
 
     stream_name: str
     git_branch: str = ""
@@ -52,6 +55,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     maximum_build_duration: float = 0
     variables: dict[str, str] = {}
     disable_recursive_build: bool = False
+    fail_if_busy: bool = False
 
 
 class BuildFailure(msgspec.Struct, frozen=True, rename="pascal"):
@@ -75,7 +79,9 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
 
     ``requester`` is a user name; empty for builds that the daemon asked for itself (a source image). ``privileged``:
     the requester had full access, so that no limit of users holds. ``attempt`` counts starts: 0 while never started.
-    ``parent`` is the build that waits for this one, if any.
+    ``parent`` is the build that waits for this one, if any. ``for_people``: somebody asked for it, or for a build that
+    waits for it, so that it comes before those that the daemon wants for itself. ``place`` is where it stands in the
+    queue, 1 being next; 0 where it is not queued. It is told, and never written down.
     """
 
     build_id: str
@@ -92,3 +98,5 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     stages: tuple[StageTime, ...] = ()
     parent: str = ""
     privileged: bool = False
+    for_people: bool = False
+    place: int = 0

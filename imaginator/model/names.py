@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 
 from imaginator.model.errors import InvalidRequest
 
@@ -77,7 +78,12 @@ def image_name(stream: str, now: datetime, latest: str | None) -> str:
     return f"{stream}/{stamp.strftime(STAMP_FORMAT)}"
 
 
-def new_build_id(now: datetime) -> str:
-    """A fresh ULID for a build submitted ``now``."""
-    number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
+def new_build_id(now: datetime, last: str = "") -> str:
+    """A fresh ULID for a build submitted ``now``; it sorts after the ``last`` one, whatever the clock says."""
+    fresh = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
+    number = max(fresh, _number(last) + 1)
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -5, -5))
+
+
+def _number(build_id: str) -> int:
+    return reduce(lambda number, letter: number << 5 | _ALPHABET.index(letter), build_id, 0)

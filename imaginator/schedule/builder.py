@@ -12,12 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, State
-from imaginator.model.errors import Cancelled, NotFound, NotPermitted
+from imaginator.model.errors import Cancelled, NotFound, NotPermitted, Refused
 from imaginator.model.identity import Caller
-from imaginator.model.names import new_build_id
+from imaginator.model.pauses import Disabled, Pause
 from imaginator.model.variables import check_request_variables
 from imaginator.schedule.admission import check_expiry, check_new_expiry, check_owner, check_permission
 from imaginator.schedule.logview import ArchivedLog, LogView
+from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import AUTOMATON
 from imaginator.schedule.runner import Runner, RunnerParts
 from imaginator.store.history import BuildQuery, History
@@ -36,7 +37,8 @@ _log = Logger()
 class Status(NamedTuple):
     """What the status page shows.
 
-    ``rpc_closed`` says why RPC is refused, empty where it is served; ``obstacle`` why no build may start.
+    ``rpc_closed`` says why RPC is refused, empty where it is served; ``obstacle`` why no build may start. ``queued`` is
+    in the order in which builds will start, and ``pauses`` what is disabled.
     """
 
     running: Sequence[BuildRecord]
@@ -48,14 +50,16 @@ class Status(NamedTuple):
     store: str
     rpc_closed: str
     obstacle: str
+    pauses: Sequence[Pause]
 
 
 class Builder(Service):
     """Builds images; ``store_line`` tells people which image store is used."""
 
-    def __init__(self, parts: RunnerParts, history: History, store_line: str) -> None:
+    def __init__(self, parts: RunnerParts, history: History, pauses: Pauses, store_line: str) -> None:
         self._parts = parts
         self._history = history
+        self._pauses = pauses
         self._queue = parts.queue
         self._runner = Runner(parts)
         self._store_line = store_line
@@ -65,6 +69,7 @@ class Builder(Service):
         """Take up what an earlier daemon left; comes before the service starts."""
         for path in self._parts.logs.iterdir():
             path.unlink()
+        await self._pauses.load()
         await self._queue.load()
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
@@ -94,7 +99,7 @@ class Builder(Service):
         return self._parts.store
 
     async def submit(self, request: BuildRequest, caller: Caller) -> BuildRecord:
-        """Queue a build, or join the queued one that is the same; written down when this returns.
+        """Queue a build for a person, or join the queued one that is the same; written down when this returns.
 
         Raises `NotFound`, `NotPermitted`, `Refused` or `InvalidRequest`.
         """
@@ -104,33 +109,39 @@ class Builder(Service):
         check_permission(request.stream_name, definition, caller)
         check_expiry(request, caller, self._parts.limits)
         check_request_variables(request.variables)
-        known = self._queue.identical(request)
-        if known is not None:
-            return await self._join(known, request)
-        return await self._add(request, caller)
+        self._pauses.check_requests()
+        plain = msgspec.structs.replace(request, fail_if_busy=False)
+        known = self._queue.identical(plain)
+        record = self._record(plain, caller)
+        if request.fail_if_busy and (known or not self._runner.idle_for(record)):
+            raise Refused(f"busy: a build of {request.stream_name} would have to wait")
+        return self._placed(await (self._join(known, plain) if known else self._add(record)))
 
     async def rebuild(self, request: BuildRequest) -> BuildRecord:
         """Build for the daemon itself, and return the final record; joins any build whose image serves as well."""
-        record = self._queue.equivalent(request) or await self._add(request, _AUTOMATON)
+        record = self._queue.equivalent(request) or await self._add(self._record(request, _AUTOMATON))
         return await self.wait(record.build_id)
 
     async def _join(self, known: BuildRecord, request: BuildRequest) -> BuildRecord:
-        """The queued build, whose image now lives for the longer of both times."""
+        """The queued build, which is a person's now, and whose image lives for the longer of both times."""
+        await self._queue.lift(known.build_id)
         longer = max(known.request.expires_in, request.expires_in)
         if longer == known.request.expires_in:
             return known
         joined = msgspec.structs.replace(known.request, expires_in=longer)
         return await self._queue.change(known, request=joined)
 
-    async def _add(self, request: BuildRequest, caller: Caller) -> BuildRecord:
-        now = self.now()
-        record = BuildRecord(
-            build_id=new_build_id(now),
+    def _record(self, request: BuildRequest, caller: Caller) -> BuildRecord:
+        return BuildRecord(
+            build_id=self._queue.new_id(),
             request=request,
             requester=caller.user,
-            submitted_at=now,
+            submitted_at=self.now(),
             privileged=caller.full_access,
+            for_people=caller is not _AUTOMATON,
         )
+
+    async def _add(self, record: BuildRecord) -> BuildRecord:
         await self._queue.add(record)
         self._parts.reactor.callLater(0, self._runner.pump)
         return record
@@ -143,11 +154,18 @@ class Builder(Service):
 
     async def get(self, build_id: str) -> BuildRecord:
         """A build's record as it is now; raises `NotFound`."""
-        return self._queue.get(build_id) or await self._history.get(build_id)
+        known = self._queue.get(build_id)
+        return self._placed(known) if known else await self._history.get(build_id)
+
+    def _placed(self, record: BuildRecord) -> BuildRecord:
+        """A record that tells the build's place in the queue."""
+        place = self._queue.place(record)
+        return msgspec.structs.replace(record, place=place) if place else record
 
     async def builds(self, query: BuildQuery) -> list[BuildRecord]:
         """The builds that are asked for, newest first, each as it is now."""
-        return [self._queue.get(record.build_id) or record for record in await self._history.list(query)]
+        found = await self._history.list(query)
+        return [self._placed(self._queue.get(record.build_id) or record) for record in found]
 
     async def cancel(self, build_id: str, caller: Caller) -> BuildRecord:
         """End a build, and return when it has ended; one that has ended before stays as it is.
@@ -161,18 +179,24 @@ class Builder(Service):
             return record
         reason = Cancelled(f"cancelled by {caller.user}")
         running = self._runner.running(build_id)
-        if running is None:
-            return await self._withdraw(record, reason)
         waiting = self._runner.wait(build_id)
-        running.interrupt(reason)
+        if running is not None:
+            running.interrupt(reason)
+        elif self._queue.place(record):
+            await self._withdraw(record, reason)
         return await waiting
 
-    async def _withdraw(self, record: BuildRecord, reason: Cancelled) -> BuildRecord:
+    async def _withdraw(self, record: BuildRecord, reason: Cancelled) -> None:
         """Take a build out of the queue."""
         failure = BuildFailure(reason.code, reason.kind, str(reason))
         ended = await self._queue.change(record, state=State.CANCELLED, finished_at=self.now(), failure=failure)
         self._runner.tell(ended)
-        return ended
+
+    async def disable(self, what: Disabled, seconds: float, caller: Caller) -> datetime | None:
+        """Disable something for a while; when it ends, or None for 0 seconds, which enable it. Raises `Refused`."""
+        until = await self._pauses.disable(what, seconds, caller.user)
+        _log.info("{user}: {what} disabled until {until}", user=caller.user, what=what, until=until or "now")
+        return until
 
     async def change_expiry(self, name: str, expires_at: datetime | None, caller: Caller) -> None:
         """Let an image expire at another time; None for never. Raises `NotFound`, `NotPermitted` or `Refused`."""
@@ -198,9 +222,9 @@ class Builder(Service):
 
     async def current_log(self, stream: str) -> LogView:
         """The log of a stream's running build; raises `NotFound`."""
-        for record in self._queue.select(State.RUNNING, State.WAITING):
-            if record.request.stream_name == stream:
-                return self._log_of(record)
+        record = self._queue.active_of(stream)
+        if record is not None:
+            return self._log_of(record)
         raise NotFound(f"no build is running of: {stream}")
 
     async def last_log(self, stream: str) -> LogView:
@@ -225,8 +249,8 @@ class Builder(Service):
         """What the status page shows."""
         configuration = self._parts.configuration
         return Status(
-            running=self._queue.select(State.RUNNING, State.WAITING),
-            queued=self._queue.select(State.QUEUED),
+            running=self._queue.active(),
+            queued=self._queue.queued(),
             failed=list(self._queue.failed),
             good=list(self._queue.good),
             errors=[configuration.redact(error) for error in configuration.errors],
@@ -234,4 +258,5 @@ class Builder(Service):
             store=self._store_line,
             rpc_closed=self.rpc_closed,
             obstacle=self._parts.obstacle(),
+            pauses=self._pauses.current(),
         )

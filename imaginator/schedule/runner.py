@@ -32,7 +32,7 @@ from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor
 from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.configuration import Configuration
-from imaginator.schedule.queue import Queue, startable
+from imaginator.schedule.queue import Queue
 from imaginator.schedule.sources import SourceFinder
 from imaginator.store.interface import ImageStore
 from imaginator.store.logs import LogArchive
@@ -123,12 +123,16 @@ class Runner:
             if self._returning:
                 self._returning.popleft().callback(None)
                 continue
-            queue = self._parts.queue
-            active = [record for build_id in self._running if (record := queue.get(build_id))]
-            record = startable(queue.select(State.QUEUED), active, self._parts.limits.concurrent_per_user)
+            record = self._parts.queue.next(self._parts.limits.concurrent_per_user)
             if record is None or self._parts.obstacle():
                 return
             self._start(record)
+
+    def idle_for(self, record: BuildRecord) -> bool:
+        """Whether a new build would start at once."""
+        per_user = self._parts.limits.concurrent_per_user
+        free = self._slots_free() and not self._parts.obstacle()
+        return free and self._parts.queue.may_start(record, per_user)
 
     def _slots_free(self) -> bool:
         working = sum(not running.suspended for running in self._running.values())

@@ -9,7 +9,7 @@ from imaginator.model.build import BuildRecord, BuildRequest, State
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed, Cancelled, SourceImageNeeded
 from imaginator.model.image import Image
-from imaginator.model.names import check_stream_name, new_build_id
+from imaginator.model.names import check_stream_name
 from imaginator.model.tags import matches
 from imaginator.schedule.configuration import Configuration
 from imaginator.schedule.queue import Queue
@@ -99,15 +99,16 @@ class SourceFinder:
     async def _wait(self, record: BuildRecord, running: Running, child: BuildRecord) -> BuildRecord:
         """The record of ``child`` when it has ended."""
         waiting = self._runner.wait(child.build_id)
-        self._queue.touch(record.build_id, state=State.WAITING)
-        self._runner.suspend(running)
         try:
+            await self._queue.begin_to_wait(record.build_id, child.build_id)
+            self._runner.suspend(running)
             ended = await waiting
             await self._runner.resume(running)
         finally:
             # A build that is ended while it waits needs no slot to clean up.
             running.suspended = False
-            self._queue.touch(record.build_id, state=State.RUNNING)
+            self._queue.stop_waiting(record.build_id)
+        await self._queue.change(record)
         return ended
 
     def _request(self, record: BuildRecord, wish: SourceWish) -> BuildRequest:
@@ -120,7 +121,11 @@ class SourceFinder:
         )
 
     def _child(self, record: BuildRecord, request: BuildRequest) -> BuildRecord:
-        now = self._runner.now()
         return BuildRecord(
-            build_id=new_build_id(now), request=request, requester="", submitted_at=now, parent=record.build_id
+            build_id=self._queue.new_id(),
+            request=request,
+            requester="",
+            submitted_at=self._runner.now(),
+            parent=record.build_id,
+            for_people=record.for_people,
         )

@@ -27,6 +27,7 @@ from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.autobuild import AutoBuild
 from imaginator.schedule.builder import Builder
 from imaginator.schedule.configuration import LOCAL_INTERVAL, Configuration, ConfigurationParts
+from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.reserve import Reserve
@@ -45,6 +46,7 @@ from imaginator.store.layers import Layers
 from imaginator.store.logs import LogArchive
 from imaginator.store.objects import Objects
 from imaginator.store.packages import Packages
+from imaginator.store.pauses import PauseTable
 from imaginator.store.restoring import Restorer
 from imaginator.store.sieve import SieveMemory
 from imaginator.store.workers import Workers
@@ -130,7 +132,8 @@ class Assembly:
             destinations=self.options["build-destinations"],
             obstacle=self.reserve.obstacle,
         )
-        self.builder = Builder(parts, self.history, f"the embedded store in {self.state}")
+        self.pauses = Pauses(PauseTable(self.catalogue), self.options["image-rebuild-interval"], self._now)
+        self.builder = Builder(parts, self.history, self.pauses, f"the embedded store in {self.state}")
         self.reserve.go_on = self.builder.go_on
 
     def _engine(self) -> Engine:

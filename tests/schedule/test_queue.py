@@ -1,14 +1,17 @@
-"""Which build may start, which are the same, and what a restart makes of them."""
+"""Which build may start, what a restart makes of them, and that their number does not matter."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 
 from imaginator.model.build import BuildRecord, BuildRequest, State
-from imaginator.schedule.queue import AUTOMATON, INTERRUPTED, Queue, startable
+from imaginator.schedule.queue import AUTOMATON, INTERRUPTED, Queue
+from imaginator.schedule.unfinished import Unfinished
 from imaginator.store.history import History
 from tests.support.store_parts import START, running_store
 
@@ -25,29 +28,69 @@ def record(number: int, stream: str, requester: str = "ann", **fields: object) -
     )
 
 
+def unfinished(*records: BuildRecord) -> Unfinished:
+    """These builds in memory."""
+    found = Unfinished()
+    for one in records:
+        found.put(one)
+    return found
+
+
 def test_one_build_of_a_stream() -> None:
     """A stream that is being built waits, the next one starts."""
-    queued = [record(2, "a", "bob"), record(3, "b", "bob")]
+    first, second, third = record(1, "a", state=State.WAITING), record(2, "a", "bob"), record(3, "b", "bob")
 
-    assert queued[1] == startable(queued, [record(1, "a")], per_user=1)
+    assert third == unfinished(first, second, third).next(1)
 
 
 def test_a_users_limit() -> None:
     """It holds for unprivileged users, and neither for privileged ones nor for the daemon itself."""
-    mine = record(2, "b")
+    running, mine = record(1, "a", state=State.RUNNING), record(2, "b")
 
-    assert startable([mine], [record(1, "a")], per_user=1) is None
-    assert mine == startable([mine], [record(1, "a")], per_user=2)
-    assert mine == startable([mine], [record(1, "a", privileged=True)], per_user=1)
+    assert unfinished(running, mine).next(1) is None
+    assert mine == unfinished(running, mine).next(2)
+    assert mine == unfinished(record(1, "a", state=State.RUNNING, privileged=True), mine).next(1)
     for other in (record(3, "c", privileged=True), record(3, "c", requester="")):
-        assert other == startable([mine, other], [record(1, "a")], per_user=1)
+        assert other == unfinished(running, mine, other).next(1)
 
 
 def test_people_come_first() -> None:
-    """The oldest request of a person is before every automatic rebuild."""
-    automatic, older, younger = record(1, "a", AUTOMATON, privileged=True), record(2, "b"), record(3, "c", "bob")
+    """The oldest request of a person is before every automatic rebuild; places count so."""
+    automatic, older, younger = (
+        record(1, "a", AUTOMATON, privileged=True),
+        record(2, "b", for_people=True),
+        record(3, "c", "bob", for_people=True),
+    )
+    builds = unfinished(automatic, older, younger)
 
-    assert older == startable([automatic, older, younger], [], per_user=1)
+    assert older == builds.next(1)
+    assert [3, 1, 2] == [builds.place(one) for one in (automatic, older, younger)]
+    assert [older, younger, automatic] == builds.queued()
+
+
+def test_whether_a_new_build_would_start() -> None:
+    """Not behind one that can start, nor beside one of its stream or beyond its user's limit."""
+    running, blocked = record(1, "a", state=State.RUNNING), record(2, "a", "bob")
+    builds = unfinished(running, blocked)
+
+    assert builds.may_start(record(3, "b", "bob"), 1)
+    assert not builds.may_start(record(3, "a", "bob"), 1)
+    assert not builds.may_start(record(3, "b", "ann"), 1)
+    builds.put(record(4, "c", "bob"))
+    assert not builds.may_start(record(5, "b", "carl"), 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_ids_are_in_order_whatever_the_clock_does(tmp_path: Path) -> None:
+    """After a restart with the clock set back, a new build stands behind the older ones."""
+    async with running_store(tmp_path) as parts:
+        history = History(parts.catalogue)
+        before, after = Queue(history, lambda: START), Queue(history, lambda: START - timedelta(days=1))
+        ids = [before.new_id() for _ in range(100)]
+        await before.add(replace(record(1, "a"), build_id=ids[-1]))
+        await after.load()
+
+        assert sorted({*ids, newest := after.new_id()}) == [*ids, newest]
 
 
 @pytest.mark.parametrize(
@@ -57,11 +100,13 @@ def test_people_come_first() -> None:
         (State.QUEUED, 1, (State.QUEUED, 1)),
         (State.RUNNING, 1, (State.QUEUED, 1)),
         (State.RUNNING, 2, (State.FAILED, 2)),
+        (State.WAITING, 1, (State.QUEUED, 0)),
+        (State.WAITING, 2, (State.QUEUED, 1)),
     ],
 )
 @pytest_twisted.ensureDeferred
 async def test_what_a_crash_left(tmp_path: Path, state: State, attempt: int, expected: tuple[State, int]) -> None:
-    """Queued builds stay queued, running ones are run once more, and then have failed."""
+    """Queued builds stay queued, running ones are run once more, and then fail; waiting ones get their start back."""
     async with running_store(tmp_path) as parts:
         history = History(parts.catalogue)
         left = record(1, "a", state=state, attempt=attempt)
@@ -70,7 +115,7 @@ async def test_what_a_crash_left(tmp_path: Path, state: State, attempt: int, exp
         found = await history.get(left.build_id)
 
         assert expected == (found.state, found.attempt)
-        assert (found.failure.message if found.failure else "") == (INTERRUPTED if attempt == 2 else "")
+        assert (found.failure.message if found.failure else "") == (INTERRUPTED if found.state.final else "")
 
 
 @pytest_twisted.ensureDeferred

@@ -25,11 +25,13 @@ from imaginator.sandbox.limits import Limits
 from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.builder import Builder
 from imaginator.schedule.configuration import Configuration, ConfigurationParts
+from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
 from imaginator.store.history import History
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.logs import LogArchive
+from imaginator.store.pauses import PauseTable
 from tests.support.store_parts import Forest, StoreParts, running_store
 
 HOUR = 3600.0
@@ -190,6 +192,7 @@ class Building:
                 obstacle=lambda: self.obstacle,
             ),
             self.history,
+            Pauses(PauseTable(parts.catalogue), HOUR, self.now),
             "a store for tests",
         )
 
