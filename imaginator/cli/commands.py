@@ -11,27 +11,14 @@ from typing import Any
 import click
 
 from imaginator.cli.checking import check_config, check_manifest
+from imaginator.cli.connecting import connect, duration
 from imaginator.cli.fetching import save, unpack
 from imaginator.cli.following import Follower, Record
 from imaginator.cli.output import Progress, json_option, note, show_json, show_result, show_table, show_text
+from imaginator.cli.pausing import disable_auto_builds, disable_build_requests, enable_build_requests
 from imaginator.model.build import State
-from imaginator.model.durations import format_duration, format_size, parse_duration
-from imaginator.rpc.client import Client, Credentials
-
-
-def duration(text: str) -> float:
-    """The seconds of an option such as ``90s``, ``15m``, ``1h30m`` or ``30d``; a usage error where it is none."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def connect(context: click.Context) -> Client:
-    """A client for the address and files that the group's options name."""
-    options = context.find_root().params
-    files = Credentials(options["cert_file"], options["key_file"], options["ca_file"])
-    return Client(options["imaginator_hostname"], options["imaginator_port"], files)
+from imaginator.model.durations import format_duration, format_size
+from imaginator.rpc.client import Client
 
 
 def _variables(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -60,6 +47,7 @@ def _variables(_context: click.Context, _option: click.Parameter, values: Sequen
     "--variable", "variables", multiple=True, metavar="NAME=VALUE", callback=_variables, help="Set for the build."
 )
 @click.option("--disable-recursive-build", is_flag=True, help="Fail rather than build a missing source image.")
+@click.option("--fail-if-busy", is_flag=True, help="Fail rather than wait for other builds.")
 @click.option("--always-show-build-log", is_flag=True, help="Show the build log as it grows, not only on failure.")
 @json_option
 @click.pass_context
@@ -88,6 +76,7 @@ def _build_request(wishes: dict[str, Any]) -> dict[str, Any]:
         "MaximumBuildDuration": wishes["maximum_build_duration"],
         "Variables": wishes["variables"],
         "DisableRecursiveBuild": wishes["disable_recursive_build"],
+        "FailIfBusy": wishes["fail_if_busy"],
     }
 
 
@@ -260,4 +249,7 @@ def _parsed(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-COMMANDS = (build_image, list_builds, cancel_build, list_images, show_image, get_image, check_manifest, check_config)
+COMMANDS = (
+    build_image, list_builds, cancel_build, disable_auto_builds, disable_build_requests, enable_build_requests,
+    list_images, show_image, get_image, check_manifest, check_config,
+)  # fmt: skip

@@ -16,7 +16,6 @@ Record = dict[str, Any]
 _BLOCK = 64 * 1024
 _TAIL = 16 * 1024
 _TAIL_LINES = 40
-_LONGEST_QUEUE = 1000
 _SHORTEST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 _STAGE_SECONDS = 0.25
@@ -59,16 +58,10 @@ class Follower:
         record: Record = self._client.call("Imaginator.GetBuild", BuildId=build_id)
         state = State(record["State"])
         if state is State.QUEUED:
-            self._progress.say(f"build {build_id}: {self._place(build_id)}")
+            self._progress.say(f"build {build_id}: queued, place {record['Place']}")
         elif not state.final and not self._show_log:
             self._progress.say(f"build {build_id}: {record['Stage'] or record['State']}")
         return record
-
-    def _place(self, build_id: str) -> str:
-        answer = self._client.call("Imaginator.ListBuilds", State=State.QUEUED, Limit=_LONGEST_QUEUE)
-        # Build ids sort by time.
-        queue = sorted(record["BuildId"] for record in answer["Builds"])
-        return f"queued, {queue.index(build_id) + 1} of {len(queue)}" if build_id in queue else "queued"
 
     def _read_log(self, build_id: str) -> bool:
         """Read the log until the build is finished; whether there was anything new."""

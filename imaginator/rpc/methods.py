@@ -18,6 +18,7 @@ from imaginator.model.errors import InvalidRequest, NotFound
 from imaginator.model.identity import Caller
 from imaginator.model.image import Image
 from imaginator.model.names import check_build_id, check_image_name, check_stream_name
+from imaginator.model.pauses import Disabled
 from imaginator.rpc.faults import fault_of_build
 from imaginator.store.history import BuildQuery
 from imaginator.store.interface import ImageSummary, Wanted
@@ -53,6 +54,18 @@ class BuiltImage(msgspec.Struct, frozen=True, rename="pascal"):
 
     image_name: str
     build_id: str
+
+
+class DisableFor(msgspec.Struct, frozen=True, rename="pascal"):
+    """For how many seconds from now on something is to be disabled; 0 enables it."""
+
+    disable_for: Annotated[float, msgspec.Meta(ge=0)]
+
+
+class DisabledUntil(msgspec.Struct, frozen=True, rename="pascal"):
+    """Until when something is disabled; null where it is enabled."""
+
+    disabled_until: datetime | None
 
 
 class WantedBuilds(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -164,6 +177,14 @@ async def _cancel_build(builder: Builder, caller: Caller, request: BuildId) -> B
     return await builder.cancel(check_build_id(request.build_id), caller)
 
 
+async def _disable_auto_builds(builder: Builder, caller: Caller, request: DisableFor) -> DisabledUntil:
+    return DisabledUntil(await builder.disable(Disabled.AUTO_BUILDS, request.disable_for, caller))
+
+
+async def _disable_build_requests(builder: Builder, caller: Caller, request: DisableFor) -> DisabledUntil:
+    return DisabledUntil(await builder.disable(Disabled.BUILD_REQUESTS, request.disable_for, caller))
+
+
 async def _list_images(builder: Builder, _caller: Caller, request: WantedImages) -> Images:
     return Images(tuple(await builder.store.list(request.prefix)))
 
@@ -231,6 +252,14 @@ _TABLE = (
         "Imaginator.CancelBuild", BuildId, BuildRecord, _cancel_build,
         "Cancel a build; for its requester and callers with full access.",
         Access.ANYONE,
+    ),
+    Method(
+        "Imaginator.DisableAutoBuilds", DisableFor, DisabledUntil, _disable_auto_builds,
+        "Disable automatic builds, for at most four of their intervals; images live on meanwhile.",
+    ),
+    Method(
+        "Imaginator.DisableBuildRequests", DisableFor, DisabledUntil, _disable_build_requests,
+        "Refuse new requests for builds, for at most a day; queued builds go on.",
     ),
     Method(
         "ImageServer.ListImages", WantedImages, Images, _list_images,

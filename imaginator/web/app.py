@@ -50,6 +50,9 @@ TAIL = 64 * 1024
 MOST_IMAGES = 1000
 """How many images one page lists."""
 
+MOST_QUEUED = 100
+"""How many queued builds the status page names."""
+
 LAST_BUILDS = 20
 """How many builds a stream's page lists."""
 
@@ -105,7 +108,7 @@ class Web:
     async def status(self, request: Request) -> bytes:
         """What is being built, what waits, what failed and what came out; errors of the configuration."""
         images = newest_first(await self._store.list())
-        return self._page(request, "status.html", status=self._builder.status(), images=images)
+        return self._page(request, "status.html", status=self._builder.status(), images=images, most_queued=MOST_QUEUED)
 
     @app.route("/showImageStreams", methods=["GET"])
     async def streams(self, request: Request) -> bytes:
@@ -253,7 +256,7 @@ class Web:
     @app.route("/jsonrpc", branch=True)
     def rpc(self, request: Request) -> IResource | bytes:
         """The operations for programs, where they are served."""
-        reason = self._builder.status().rpc_closed or "RPC is not served"
+        reason = self._builder.rpc_closed or "RPC is not served"
         return self._parts.rpc or plain(request, self._parts.redact(reason), 503)
 
     @app.handle_errors(ImaginatorError)

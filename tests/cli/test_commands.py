@@ -16,6 +16,8 @@ from twisted.python.failure import Failure
 
 from imaginator.model.build import BuildFailure, BuildRequest, Stage, State
 from imaginator.model.image import Figures, Image, Origin
+from imaginator.model.pauses import Disabled, Pause
+from imaginator.rpc.certificates import Wish
 from tests.cli.conftest import Tool
 from tests.support.fake_builder import EMPTY_ROOT, START, FakeStore
 
@@ -91,7 +93,35 @@ async def test_place_in_queue(tool: Tool) -> None:
     said = await running
 
     assert 3 == len(said_meanwhile.out.splitlines())
-    assert f"build {second}: queued, 2 of 2\n" == said.err
+    assert f"build {second}: queued, place 2\n" == said.err
+
+
+@pytest_twisted.ensureDeferred
+async def test_busy(tool: Tool) -> None:
+    """Whoever does not want to wait is told."""
+    tool.site.builder.start(tool.site.builder.add(BuildRequest(stream_name="other")).build_id)
+
+    assert ("", "Error: busy\n", 1) == await tool.run("build-image", "--fail-if-busy", "base/web")
+
+
+@pytest_twisted.ensureDeferred
+async def test_disabling(tool: Tool) -> None:
+    """The original's flag is taken; people are told until when, programs too; who may not learns that."""
+    refused = await tool.run("disable-auto-builds")
+    tool.site.certify(Wish("alice", methods=["Imaginator.DisableAutoBuilds", "Imaginator.DisableBuildRequests"]))
+    for name in ("pem", "key"):
+        (tool.site.files / f"alice.{name}").rename(tool.home / ".ssl" / f"{'cert' if name == 'pem' else name}.pem")
+    said = [
+        await tool.run("disable-auto-builds", "-disableFor=2h"),
+        await tool.run("disable-build-requests", "--disable-for", "15m", "--json"),
+        await tool.run("enable-build-requests"),
+    ]
+
+    assert ("", "Error: no permission to call: Imaginator.DisableAutoBuilds\n", 1) == refused
+    assert "automatic builds are disabled until 2026-11-23 01:38:05\n" == said[0].err
+    assert {"DisabledUntil": "2026-11-22T23:53:05Z"} == json.loads(said[1].out)
+    assert "build requests are enabled\n" == said[2].err
+    assert [Pause(Disabled.AUTO_BUILDS, START + timedelta(hours=2), "alice")] == tool.site.builder.pauses
 
 
 @pytest_twisted.ensureDeferred

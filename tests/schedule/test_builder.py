@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from imaginator.model.build import State
 from imaginator.model.errors import BuildFailed, NotFound, NotPermitted, Refused
 from imaginator.model.identity import Caller
 from imaginator.model.image import Origin
+from imaginator.model.pauses import Disabled, Pause
 from imaginator.store.history import BuildQuery
 from tests.support.building import ALICE, HOUR, LIMITS, ROOT, add_image, building, request
+from tests.support.store_parts import START
 
 BOB = Caller("bob")
 
@@ -58,6 +61,122 @@ async def test_refused_requests(tmp_path: Path) -> None:
             await system.submit("web", ALICE, expires_in=1)
 
         assert [] == await system.builder.builds(BuildQuery())
+
+
+@pytest_twisted.ensureDeferred
+async def test_disabled_requests(tmp_path: Path) -> None:
+    """New ones are refused, in the original's words, to everybody; what is queued goes on, as automatic builds do."""
+    clock = Clock()
+    clock.advance(START.timestamp())
+    async with building(tmp_path, LIMITS._replace(concurrent=1), clock) as system:
+        queued = [await system.submit(stream) for stream in ("db", "deep")]
+        await system.builder.disable(Disabled.BUILD_REQUESTS, 90 * 60, ROOT)
+        clock.advance(0)
+        for caller in (ALICE, ROOT):
+            with pytest.raises(Refused, match=r"^builds disabled until 23 Nov 2026 01:08:05 UTC \(for 1h30m\)$"):
+                await system.submit("web", caller)
+        automatic = ensureDeferred(system.builder.rebuild(request("base")))
+        for stream in ("db", "deep", "base"):
+            await system.engine.begun(stream)
+            system.engine.finish(stream)
+        records = [await system.builder.wait(build) for build in queued]
+        clock.advance(90 * 60)
+        await system.submit("web", ALICE)
+
+        assert [State.SUCCEEDED] * 3 == [record.state for record in [*records, await automatic]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_pauses_survive_a_restart(tmp_path: Path) -> None:
+    """They are shown with who ordered them until they end, and can be lifted."""
+    async with building(tmp_path) as before:
+        until = await before.builder.disable(Disabled.BUILD_REQUESTS, HOUR, ALICE)
+        await before.builder.disable(Disabled.AUTO_BUILDS, HOUR, ROOT)
+        assert await before.builder.disable(Disabled.AUTO_BUILDS, 0, ROOT) is None
+    assert until is not None
+
+    async with building(tmp_path) as after:
+        assert [Pause(Disabled.BUILD_REQUESTS, until, "alice")] == after.builder.status().pauses
+        assert None is await after.builder.disable(Disabled.BUILD_REQUESTS, 0, ALICE)
+        await after.submit()
+        await after.engine.begun("web")
+
+
+@pytest.mark.parametrize(
+    ("what", "longest", "sentence"),
+    [
+        (Disabled.AUTO_BUILDS, 4 * HOUR, "automatic builds can be disabled for at most 4h"),
+        (Disabled.BUILD_REQUESTS, 24 * HOUR, "build requests can be disabled for at most 1d"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_pauses_that_are_too_long(tmp_path: Path, what: Disabled, longest: float, sentence: str) -> None:
+    """Four intervals of automatic builds, a day of requests; nothing changes then."""
+    async with building(tmp_path) as system:
+        until = await system.builder.disable(what, longest, ROOT)
+        with pytest.raises(Refused, match=f"^{sentence}$"):
+            await system.builder.disable(what, longest + 1, ROOT)
+
+        assert [until] == [pause.until for pause in system.builder.status().pauses]
+
+
+@pytest_twisted.ensureDeferred
+async def test_busy(tmp_path: Path) -> None:
+    """Whoever does not want to wait is refused where the build would have to, and leaves nothing."""
+    async with building(tmp_path, LIMITS._replace(concurrent=2)) as system:
+        first = await system.submit("web", ALICE, fail_if_busy=True)
+        await system.engine.begun("web")
+        for stream, caller in (("web", ROOT), ("db", ALICE)):
+            with pytest.raises(Refused, match=f"^busy: a build of {stream} would have to wait$"):
+                await system.submit(stream, caller, fail_if_busy=True)
+        await system.submit("db", BOB, fail_if_busy=True)
+        with pytest.raises(Refused):
+            await system.submit("base", fail_if_busy=True)
+
+        assert 2 == len(await system.builder.builds(BuildQuery()))
+        assert not (await system.history.get(first)).request.fail_if_busy
+
+
+@pytest_twisted.ensureDeferred
+async def test_places_in_the_queue(tmp_path: Path) -> None:
+    """A record tells its place, wherever it is asked for; the disk does not have it."""
+    async with building(tmp_path, LIMITS._replace(concurrent=1)) as system:
+        await system.submit("db")
+        await system.engine.begun("db")
+        first, second = await system.submit("web"), await system.builder.submit(request("base"), ROOT)
+
+        assert 2 == second.place == (await system.builder.get(second.build_id)).place
+        assert [2, 1, 0] == [record.place for record in await system.builder.builds(BuildQuery())]
+        assert 0 == (await system.history.get(first)).place
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_cancel_at_once(tmp_path: Path) -> None:
+    """Both are told, and the build is listed once."""
+    async with building(tmp_path, LIMITS._replace(concurrent=1)) as system:
+        await system.submit("db")
+        build = await system.submit()
+        records = await gatherResults([ensureDeferred(system.builder.cancel(build, ROOT)) for _ in range(2)])
+
+        assert [State.CANCELLED] * 2 == [record.state for record in records]
+        assert 1 == len(system.builder.status().failed)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_end_is_told_when_it_is_on_disk(tmp_path: Path) -> None:
+    """Meanwhile a withdrawn build is still queued for those who ask, but does not start."""
+    async with building(tmp_path, LIMITS._replace(concurrent=1)) as system:
+        await system.submit("db")
+        await system.engine.begun("db")
+        build = await system.submit()
+        cancelled = ensureDeferred(system.builder.cancel(build, ROOT))
+        meanwhile = await system.builder.get(build)
+        system.engine.finish("db")
+        await cancelled
+
+        assert State.QUEUED is meanwhile.state
+        assert State.CANCELLED is (await system.builder.get(build)).state
+        assert ["db"] == [job.stream_name for job in system.engine.jobs]
 
 
 @pytest_twisted.ensureDeferred

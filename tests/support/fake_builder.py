@@ -21,6 +21,7 @@ from imaginator.model.errors import NotFound, NotPermitted, Refused
 from imaginator.model.identity import Caller
 from imaginator.model.image import Image
 from imaginator.model.names import new_build_id, stream_of
+from imaginator.model.pauses import Disabled, Pause
 from imaginator.model.tree import Entry, Inode, Kind, Node, NodeReader
 from imaginator.schedule.admission import BuildLimits, check_new_expiry, check_owner
 from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
@@ -45,6 +46,7 @@ class Status(NamedTuple):
     store: str = "embedded store in memory"
     rpc_closed: str = ""
     obstacle: str = ""
+    pauses: Sequence[Pause] = ()
 
 
 class FakeLog:
@@ -189,6 +191,7 @@ class FakeBuilder:
         self.errors: list[str] = []
         self.rpc_closed = ""
         self.obstacle = ""
+        self.pauses: list[Pause] = []
         self._now = now
         self._waiters: dict[str, list[Deferred[BuildRecord]]] = {}
 
@@ -203,6 +206,8 @@ class FakeBuilder:
             raise NotFound(f"unknown stream: {request.stream_name}")
         if not caller.full_access and caller.user not in self.builders[request.stream_name]:
             raise NotPermitted(f"no permission to build: {request.stream_name}")
+        if request.fail_if_busy and self._in(State.RUNNING):
+            raise Refused("busy")
         if request.expires_in <= 0:
             raise Refused("minimum expiration duration is 15m")
         same = (r for r in self.records.values() if r.state is State.QUEUED and r.request == request)
@@ -222,7 +227,11 @@ class FakeBuilder:
         """One record; raises `NotFound`."""
         if build_id not in self.records:
             raise NotFound(f"no such build: {build_id}")
-        return self.records[build_id]
+        record = self.records[build_id]
+        if record.state is not State.QUEUED:
+            return record
+        earlier = [one for one in self._in(State.QUEUED) if one.build_id <= build_id]
+        return msgspec.structs.replace(record, place=len(earlier))
 
     async def builds(self, query: BuildQuery) -> list[BuildRecord]:
         """The records that the query asks for, newest first."""
@@ -250,6 +259,15 @@ class FakeBuilder:
         """Delete an image, by the real rules."""
         check_owner(await self.store.get(name), caller)
         await self.store.delete(name)
+
+    async def disable(self, what: Disabled, seconds: float, caller: Caller) -> datetime | None:
+        """Remember a pause."""
+        self.pauses = [pause for pause in self.pauses if pause.what is not what]
+        if not seconds:
+            return None
+        pause = Pause(what, self._now() + timedelta(seconds=seconds), caller.user)
+        self.pauses.append(pause)
+        return pause.until
 
     async def log(self, name: str) -> FakeLog:
         """The log of a build, named by its id or its image; raises `NotFound`."""
@@ -283,6 +301,7 @@ class FakeBuilder:
             streams=self.streams,
             rpc_closed=self.rpc_closed,
             obstacle=self.obstacle,
+            pauses=self.pauses,
         )
 
     def _in(self, *states: State) -> Sequence[BuildRecord]:

@@ -14,8 +14,9 @@ from twisted.web.server import Request
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, StageTime
 from imaginator.model.errors import NotFound, StoreCorrupt
 from imaginator.model.image import Figures, Image, Origin, Owners, Package, Trigger
+from imaginator.model.pauses import Disabled, Pause
 from imaginator.store.history import BuildQuery
-from imaginator.web.app import HEALTH_DEADLINE, MOST_IMAGES, TAIL
+from imaginator.web.app import HEALTH_DEADLINE, MOST_IMAGES, MOST_QUEUED, TAIL
 from tests.support.fake_builder import EMPTY_ROOT, START, FakeBuilder, FakeLog, FakeStore, Status
 from tests.support.visitor import Visitor
 
@@ -87,6 +88,31 @@ def test_the_status_page_says_why_rpc_is_closed() -> None:
     builder.rpc_closed = "/etc/ssl/CA.pem is missing"
 
     assert "/etc/ssl/CA.pem is missing" in visitor(builder).get("/").text
+
+
+def test_the_status_page_says_what_is_disabled() -> None:
+    """What, until when and by whom."""
+    builder = FakeBuilder()
+    builder.pauses = [Pause(Disabled.BUILD_REQUESTS, START + timedelta(hours=1), NASTY)]
+
+    text = visitor(builder).get("/").text
+
+    assert "Build requests are disabled until <time" in text
+    assert f"by {SHOWN}." in text
+
+
+def test_a_long_queue() -> None:
+    """The status page names the first builds, and says how many more there are."""
+    builder = FakeBuilder()
+    for number in range(MOST_QUEUED + 3):
+        builder.add(BuildRequest(stream_name=f"many/{number}"), age=1000 - number)
+
+    text = visitor(builder).get("/").text
+
+    assert f">many/{MOST_QUEUED - 1}</a>" in text
+    assert f">many/{MOST_QUEUED}</a>" not in text
+    assert "3 more wait behind these." in text
+    assert "<dd>2</dd>" in visitor(builder).get("/showBuild?" + last(builder, "many/1").build_id).text
 
 
 PAGES: dict[str, Callable[[FakeBuilder], str]] = {

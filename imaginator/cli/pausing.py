@@ -1,0 +1,58 @@
+"""The commands that disable automatic builds and build requests for a while."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from imaginator.cli.connecting import connect, duration
+from imaginator.cli.output import json_option, note, show_json
+from imaginator.model.pauses import Disabled
+
+_METHODS = {
+    Disabled.AUTO_BUILDS: "Imaginator.DisableAutoBuilds",
+    Disabled.BUILD_REQUESTS: "Imaginator.DisableBuildRequests",
+}
+
+_for_option = click.option(
+    "--disable-for", type=duration, default="1h", show_default=True, help="How long from now on; 0 enables them."
+)
+
+
+@click.command("disable-auto-builds")
+@_for_option
+@json_option
+@click.pass_context
+def disable_auto_builds(context: click.Context, disable_for: float, as_json: bool) -> None:
+    """Disable automatic builds for at most four of their intervals; images live on meanwhile."""
+    _disable(context, Disabled.AUTO_BUILDS, disable_for, as_json)
+
+
+@click.command("disable-build-requests")
+@_for_option
+@json_option
+@click.pass_context
+def disable_build_requests(context: click.Context, disable_for: float, as_json: bool) -> None:
+    """Refuse new requests for builds, for at most a day; queued builds go on."""
+    _disable(context, Disabled.BUILD_REQUESTS, disable_for, as_json)
+
+
+@click.command("enable-build-requests")
+@json_option
+@click.pass_context
+def enable_build_requests(context: click.Context, as_json: bool) -> None:
+    """Accept requests for builds again."""
+    _disable(context, Disabled.BUILD_REQUESTS, 0, as_json)
+
+
+def _disable(context: click.Context, what: Disabled, seconds: float, as_json: bool) -> None:
+    with connect(context) as client:
+        answer = client.call(_METHODS[what], DisableFor=seconds)
+    if as_json:
+        show_json(answer)
+    elif answer["DisabledUntil"] is None:
+        note(f"{what} are enabled")
+    else:
+        until = datetime.fromisoformat(answer["DisabledUntil"]).astimezone()
+        note(f"{what} are disabled until {until:%Y-%m-%d %H:%M:%S}")
