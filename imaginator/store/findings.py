@@ -29,7 +29,7 @@ class Report:
         self._tell = tell
         self._told: dict[str, Outcome] = {}
         self.progress = progress
-        self.images = self.nodes = self.objects = self.layers = self.bytes = 0
+        self.images = self.nodes = self.objects = self.unneeded = self.layers = self.bytes = 0
 
     def add(self, outcome: Outcome, sentence: str) -> None:
         """Note and tell a finding."""
@@ -49,6 +49,7 @@ class Report:
 
     def summary(self) -> str:
         """One line: what was looked at, and how it is."""
-        looked = f"{self.images} images, {self.nodes} nodes, {self.objects} objects, {self.layers} layers"
+        unneeded = f" ({self.unneeded} of them needed by no image)" if self.unneeded else ""
+        looked = f"{self.images} images, {self.nodes} nodes, {self.objects} objects{unneeded}, {self.layers} layers"
         counts = ", ".join(f"{self.count(outcome)} {outcome.value}" for outcome in Outcome if self.count(outcome))
         return f"checked {looked}, {self.bytes} bytes read: {counts or 'all is well'}"

@@ -51,6 +51,7 @@ class ObjectCheck:
         for digest, each in present.items():
             if each.digest != digest:
                 self._bad(digest, each)
+        self._bench.report.unneeded = len(present.keys() - self._inventory.objects)
         for digest in self._inventory.objects - present.keys():
             self.lost[digest] = Loss(MISSING, file=False)
 

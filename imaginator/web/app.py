@@ -236,6 +236,7 @@ class Web:
             images=len(await self._store.list()),
             configuration_errors=len(status.errors),
             rpc_open=not status.rpc_closed,
+            builds_wait=bool(status.obstacle),
             uptime=(self._now() - self._started).total_seconds(),
         )
         set_headers(request, {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

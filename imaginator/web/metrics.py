@@ -21,6 +21,7 @@ class Numbers(NamedTuple):
     images: int
     configuration_errors: int
     rpc_open: bool
+    builds_wait: bool
     uptime: float
 
 
@@ -39,6 +40,7 @@ def exposition(numbers: Numbers) -> bytes:
         "images": ("Images in the store.", numbers.images),
         "configuration_errors": ("Errors in the configuration in force or refused.", numbers.configuration_errors),
         "rpc_open": ("1 while RPC is served, 0 while certificates for it are missing.", numbers.rpc_open),
+        "builds_wait": ("1 while no new build starts, for the disk is down to its reserve.", numbers.builds_wait),
         "uptime_seconds": ("Seconds since the daemon started.", numbers.uptime),
     }
     for name, (help_text, value) in plain.items():

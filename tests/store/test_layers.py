@@ -164,13 +164,15 @@ async def test_a_layer_too_deep_to_be_walked_is_out_of_the_way(tmp_path: Path) -
         (tmp_path / "fresh").mkdir()
         deepen = "i=0; while [ $i -lt 1500 ]; do mkdir d; cd -P d; i=$((i + 1)); done"
         subprocess.run(["sh", "-ec", deepen], cwd=tmp_path / "fresh", check=True)
-        async with shelves.layers.adopted(tmp_path / "fresh", 0) as layer:
-            pass
-        await shelves.layers.collect()
-        left = shelves.layers.leftovers()
-        subprocess.run(["rm", "-rf", *left], check=True)
+        try:
+            async with shelves.layers.adopted(tmp_path / "fresh", 0) as layer:
+                pass
+            await shelves.layers.collect()
+            left = [path.name for path in shelves.layers.leftovers()]
+        finally:
+            subprocess.run(["rm", "-rf", tmp_path / "fresh", tmp_path / "layers"], check=True)
 
-        assert [f".gone-{layer}"] == [path.name for path in left]
+        assert [f".gone-{layer}"] == left
 
 
 @pytest_twisted.ensureDeferred

@@ -99,13 +99,17 @@ class FakeLog:
 
 
 class FakeHold(Hold):
-    """A hold that keeps nothing."""
+    """A hold that only says what it keeps."""
+
+    def __init__(self, images: list[str]) -> None:
+        self.images = images
 
     async def image(self, image: Image) -> None:
         """Say that it is held."""
+        self.images.append(image.name)
 
     def content(self, ids: Iterable[bytes]) -> None:
-        """Say that they are held."""
+        """Say nothing."""
 
 
 class FakeStore(ImageStore):
@@ -114,6 +118,7 @@ class FakeStore(ImageStore):
     def __init__(self, images: Iterable[Image] = ()) -> None:
         self.images = {image.name: image for image in images}
         self.tree: dict[bytes, Node] = {}
+        self.held: list[str] = []
         self.directory = Path("/nonexistent")
 
     async def find_latest(self, wanted: Wanted) -> Image | None:
@@ -155,8 +160,9 @@ class FakeStore(ImageStore):
 
     @contextmanager
     def hold(self) -> Iterator[Hold]:
-        """Nothing is ever collected here."""
-        yield FakeHold()
+        """Nothing is ever collected here, but ``held`` has the images that somebody holds."""
+        yield FakeHold(self.held)
+        self.held.clear()
 
     def nodes(self) -> NodeReader:
         """A reader of `tree`."""

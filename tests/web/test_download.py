@@ -26,9 +26,22 @@ NAME = "a/b/2026-11-22:23:38:05"
 CONTENT = bytes(range(256)) * 4096
 
 
-def small_store(directory: Path) -> FakeStore:
+class WatchedStore(FakeStore):
+    """A store that notes which images are held when an object is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[str]] = []
+
+    def open_object(self, digest: bytes) -> int:
+        """A file of `directory`."""
+        self.seen.append(list(self.held))
+        return super().open_object(digest)
+
+
+def small_store(directory: Path) -> WatchedStore:
     """A store with one image, of a directory with one file."""
-    store, digest = FakeStore(), hashlib.sha512(CONTENT).digest()
+    store, digest = WatchedStore(), hashlib.sha512(CONTENT).digest()
     store.directory = directory
     (directory / digest.hex()).write_bytes(CONTENT)
     file = Entry(b"data", Inode(Kind.REGULAR, 0o644, size=len(CONTENT), object=digest))
@@ -41,11 +54,11 @@ def small_store(directory: Path) -> FakeStore:
 
 
 @asynccontextmanager
-async def site(directory: Path, public: bool = False) -> AsyncIterator[BoundedSite]:
-    """The pages over `small_store`."""
+async def site(directory: Path, public: bool = False, store: FakeStore | None = None) -> AsyncIterator[BoundedSite]:
+    """The pages over ``store``, by default `small_store`."""
     workers = one_worker()
     workers.startService()
-    builder = FakeBuilder(store=small_store(directory))
+    builder = FakeBuilder(store=store or small_store(directory))
     web = Web(WebParts(cast("Builder", builder), workers, str, reactor, public_downloads=public))
     yield BoundedSite(web.resource(), reactor)
     workers.stopService()
@@ -68,6 +81,18 @@ async def test_an_image_is_downloaded_with_a_certificate(tmp_path: Path) -> None
         member = archive(bytes(client.data)).extractfile("./data")
         assert member is not None
         assert CONTENT == member.read()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image_that_is_downloaded_is_held(tmp_path: Path) -> None:
+    """It stays whole while it is read, even if it expires; afterwards nobody holds it."""
+    store = small_store(tmp_path)
+    async with site(tmp_path, public=True, store=store) as pages, served(pages) as connect:
+        client = await connect()
+        client.transport.write(b"GET /getImage?%s HTTP/1.0\r\n\r\n" % NAME.encode())
+        await client.lost
+
+    assert ([[NAME]], []) == (store.seen, store.held)
 
 
 @pytest_twisted.ensureDeferred
