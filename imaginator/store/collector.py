@@ -161,15 +161,23 @@ def _delete_nodes(connection: sqlite3.Connection, this: Round, nodes: Sequence[b
 
 
 def _directories(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if len(path.name) == 2 and path.is_dir())
+    return sorted(directory.glob("[0-9a-f][0-9a-f]"))
 
 
 def _sweep(directories: Iterable[Path], this: Round, marks: Marks) -> None:
-    """Remove the objects in some directories that are not marked."""
+    """Remove the objects in some directories that are not marked; what somebody else put there is left alone."""
     for directory in directories:
         needed = marks.objects(int(directory.name, 16))
         with os.scandir(directory) as files:
             for file in files:
-                digest = bytes.fromhex(directory.name + file.name)
-                if key_of(digest) not in needed:
+                digest = _digest(directory.name + file.name)
+                if digest and key_of(digest) not in needed:
                     this.remove(digest, partial(os.unlink, file.path))
+
+
+def _digest(name: str) -> bytes:
+    """The digest that an object's file is named by; empty for another file."""
+    try:
+        return bytes.fromhex(name)
+    except ValueError:
+        return b""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from imaginator.model.errors import NotFound, StoreCorrupt
 from imaginator.model.image import Image
@@ -21,8 +22,10 @@ from imaginator.store.holds import Round
 from imaginator.store.layers import Layers
 from imaginator.store.marking import Marks, reachable
 from imaginator.store.merkle import Rules
+from imaginator.store.tar import tar_blocks
 from tests.build.test_pack import Packer
 from tests.store.test_verification import verified
+from tests.support.real_reactor import reactor
 from tests.support.store_parts import START, Forest, StoreParts, draft, never, running_store
 
 DIRECTORY = Inode(Kind.DIRECTORY, 0o755)
@@ -116,6 +119,19 @@ async def test_what_a_killed_build_left_goes_with_the_first_round(tmp_path: Path
 
         assert {b"kept"} == here.objects()
         assert [] == await here.unowned()
+
+
+@pytest_twisted.ensureDeferred
+async def test_files_that_are_no_objects_are_left_alone(tmp_path: Path) -> None:
+    """Whoever put them among the objects; they keep no round from its work."""
+    async with yard(tmp_path) as here:
+        here.plant(b"left")
+        [left] = here.parts.objects.directory.glob("*/*")
+        for stray in (left.parent / "notes", left.parent.parent / "notes", left.parent.parent / "zz"):
+            stray.write_bytes(b"stray")
+        await here.collector.run()
+
+        assert [b"stray"] * 3 == [path.read_bytes() for path in left.parent.parent.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("end", ["deleted", "expired"])
@@ -284,7 +300,7 @@ STAYING = 2
 
 @pytest_twisted.ensureDeferred
 async def test_builds_and_collections_at_the_same_time(tmp_path: Path) -> None:
-    """Images that share content with ones that go, made while the collector never rests: in the end all is whole."""
+    """Images that share content with ones that go, made and read while the collector never rests: all stays whole."""
     async with running_store(tmp_path) as parts:
         packer = Packer(parts)
         here = Yard(parts, packer.layers)
@@ -307,14 +323,27 @@ async def test_builds_and_collections_at_the_same_time(tmp_path: Path) -> None:
                 while len(made) > STAYING:
                     await parts.store.delete(made.pop(chance.randrange(len(made))).name)
 
+        async def read() -> int:
+            chance = random.Random(BUILDERS)
+            archives = 0
+            while working:
+                with contextlib.suppress(NotFound, IndexError), parts.store.hold() as hold:
+                    image = chance.choice(made)
+                    await hold.image(image)
+                    await parts.workers.run(lambda image: sum(map(len, tar_blocks(image, parts.store))), image)
+                    archives += 1
+                await deferLater(reactor, 0.01)
+            return archives
+
         made: list[Image] = []
-        collecting = Deferred.fromCoroutine(collect())
+        others = [Deferred.fromCoroutine(work) for work in (collect(), read())]
         await gatherResults([Deferred.fromCoroutine(build(seed)) for seed in range(BUILDERS)])
         working.clear()
-        rounds = await collecting
+        rounds, archives = await gatherResults(others)
         await here.collector.run()
 
         assert rounds > BUILDERS * BUILDS
+        assert archives > BUILDERS
         assert {image.name for image in made} == {one.name for one in await parts.store.list()}
         assert [] == await here.unowned()
         lines, report = await verified(parts)

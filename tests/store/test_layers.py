@@ -121,6 +121,24 @@ async def test_layers_used_longest_ago_go_first(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_room_is_made_whatever_the_limit(tmp_path: Path) -> None:
+    """As many bytes as are wanted, by the layers used longest ago that no build stands on."""
+    async with running_store(tmp_path) as parts:
+        shelves = Shelves(parts, 0)
+        layers = [await shelves.adopt(100) for _ in range(4)]
+        for number, layer in enumerate(layers):
+            shelves.age(layer, 40 - number)
+        image = await shelves.image(layers[0])
+        async with shelves.layers.lent(image):
+            shelves.age(layers[0], 50)
+            await shelves.layers.trim(150)
+            assert {layers[0], layers[3]} == shelves.present()
+        await shelves.layers.trim(1 << 60)
+
+        assert set() == shelves.present()
+
+
+@pytest_twisted.ensureDeferred
 async def test_without_a_limit_all_stay(tmp_path: Path) -> None:
     """Whatever their size."""
     async with running_store(tmp_path) as parts:
