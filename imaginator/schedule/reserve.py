@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -86,6 +87,8 @@ class Reserve:
                 return
             try:
                 await relief(missing)
+            except CancelledError:
+                raise
             except Exception:  # a full disk may be why; the next one may help all the same
                 _log.failure("making room on {place}", place=self._place)
 

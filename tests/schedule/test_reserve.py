@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -145,6 +145,20 @@ def test_reliefs_that_do_not_help(disk: Disk, clean_reactor: list[Failure]) -> N
     assert [2 * MB] * 4 == disk.asked
     assert 2 == len(clean_reactor)
     clean_reactor.clear()
+
+
+def test_a_daemon_that_stops_while_room_is_made(disk: Disk) -> None:
+    """What is under way ends, and nothing more is begun."""
+
+    async def endless(_missing: int) -> None:
+        await Deferred()
+
+    looking = ensureDeferred(disk.reserve(endless, disk.relief(pytest.fail)).look())
+    looking.cancel()
+    ended: list[Failure] = []
+    looking.addErrback(ended.append)
+
+    assert [True] == [failure.check(CancelledError) is not None for failure in ended]
 
 
 @pytest_twisted.ensureDeferred
