@@ -62,7 +62,7 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
     changes = await _changes(packing, tree, base, rules)
     contents = await tree.gather(await run(paths_to_collect, changes, rules), packing.objects)
     if packing.hold is not None:
-        await run(packing.hold.content, {content.digest for content in contents})
+        await run(_keep, packing.hold, contents)
     # Meanwhile the disk works.
     publishing = ensureDeferred(_publish(tree, contents, packing.objects))
     try:
@@ -73,6 +73,10 @@ async def pack(packing: Packing, tree: Tree, source: Image | None, rules: Rules)
         await packing.prover.check_tree(tree, merged, rules)
     size = await tree.finish(merged.touches)
     return Packed(merged, await run(_counted, merged.figures, contents), size)
+
+
+def _keep(hold: Hold, contents: Sequence[Content]) -> None:
+    hold.content({content.digest for content in contents})
 
 
 async def _publish(tree: Tree, contents: Sequence[Content], objects: Path) -> None:

@@ -41,6 +41,10 @@ DIRECTORIES = 8
 """Directories of objects that are looked at in one step."""
 
 
+GONE = ".gone"
+"""The name of an object that is being removed, in the directory of all objects."""
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -167,12 +171,19 @@ def _directories(directory: Path) -> list[Path]:
 def _sweep(directories: Iterable[Path], this: Round, marks: Marks) -> None:
     """Remove the objects in some directories that are not marked; what somebody else put there is left alone."""
     for directory in directories:
+        grave = directory.parent / GONE
         needed = marks.objects(int(directory.name, 16))
         with os.scandir(directory) as files:
             for file in files:
                 digest = _digest(directory.name + file.name)
                 if digest and key_of(digest) not in needed:
-                    this.remove(digest, partial(os.unlink, file.path))
+                    _remove(file.path, grave, digest, this)
+
+
+def _remove(path: str, grave: Path, digest: bytes, this: Round) -> None:
+    """Remove an object, first by its name: freeing the blocks of a large one takes long."""
+    if this.remove(digest, partial(os.rename, path, grave)):
+        grave.unlink()
 
 
 def _digest(name: str) -> bytes:

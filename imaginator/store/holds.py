@@ -31,7 +31,7 @@ class Held:
             self.images.add(name)
 
     def keep_content(self, ids: Iterable[bytes]) -> None:
-        """Keep objects or nodes, those that are there from now on; for worker threads: it may wait for one removal."""
+        """Keep objects or nodes, those that are there from now on."""
         ids = frozenset(ids)
         with self._lock:
             self.content |= ids
@@ -97,11 +97,16 @@ class Round:
         self._held = held
         self.over = False
 
-    def remove(self, found: bytes, action: Callable[[], object]) -> None:
-        """Call ``action``, which removes the object ``found``, unless that is held."""
+    def remove(self, found: bytes, action: Callable[[], object]) -> bool:
+        """Call ``action``, which removes the object ``found``, unless that is held; whether it was called.
+
+        Everybody else waits meanwhile, the reactor too: it has to be quick.
+        """
         with self._lock:
-            if not self.over and not any(found in held.content for held in self._held()):
-                action()
+            if self.over or any(found in held.content for held in self._held()):
+                return False
+            action()
+            return True
 
     def spared(self, found: Iterable[bytes]) -> set[bytes]:
         """Those of some nodes that are held; for the catalogue's writer, which adds images as well."""

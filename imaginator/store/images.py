@@ -159,7 +159,7 @@ class _Hold(Hold):
             raise NotFound(f"no such image any more: {image.name}")
 
     def content(self, ids: Iterable[bytes]) -> None:
-        """Keep objects, those that are there from now on; for worker threads."""
+        """Keep objects, those that are there from now on."""
         self._held.keep_content(ids)
 
 

@@ -46,7 +46,7 @@ class Hold(Protocol):
         """Keep an image whole, even when it expires or is deleted; raises `NotFound` where that came first."""
 
     def content(self, ids: Iterable[bytes]) -> None:
-        """Keep objects, those that are there from now on; for worker threads."""
+        """Keep objects, those that are there from now on."""
 
 
 class ImageStore(Protocol):

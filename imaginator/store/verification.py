@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imaginator.model.errors import BuildFailed
 from imaginator.model.tree import NodeReader
+from imaginator.store.collector import GONE
 from imaginator.store.findings import Outcome
 from imaginator.store.inventory import (
     Inventory,
@@ -119,7 +120,7 @@ class Verification:
         state = self._bench.state
         leftovers = [path for path in _in(state / "builds") if path != self._bench.scratch]
         leftovers += [path for path in _in(state / "layers") if path.name not in needed]
-        leftovers += [path for path in _in(self._objects.directory) if path.name.startswith(".new-")]
+        leftovers += [path for path in _in(self._objects.directory) if path.name.startswith((".new-", GONE))]
         for path in leftovers:
             self._bench.set_aside(path)
             self._report.add(Outcome.LEFTOVER, f"{path.relative_to(state)} was removed")

@@ -375,10 +375,11 @@ async def test_leftovers_of_a_killed_daemon(tmp_path: Path) -> None:
         (tmp_path / "builds/01BUILD/upper/etc").mkdir(parents=True)
         (tmp_path / "layers/restore-abc/upper").mkdir(parents=True)
         (tmp_path / "layers/0123456789/tree").mkdir(parents=True)
-        (tmp_path / "objects/.new-123").write_text("half")
+        for name in (".gone", ".new-123"):
+            (tmp_path / "objects" / name).write_text("half")
         lines = await house.verify()
 
-        names = ("builds/01BUILD", "layers/0123456789", "layers/restore-abc", "objects/.new-123")
+        names = ("builds/01BUILD", "layers/0123456789", "layers/restore-abc", "objects/.gone", "objects/.new-123")
         assert [f"leftover: {name} was removed" for name in names] == lines
         assert not house.report.damaged
         assert await house.is_whole()
