@@ -151,7 +151,8 @@ def _needed(connection: sqlite3.Connection) -> set[str]:
 
 
 def _set_layer(connection: sqlite3.Connection, image: str, layer: str) -> None:
-    row = connection.execute("SELECT id FROM images WHERE name = ?", (image,)).fetchone()
+    query = "SELECT id FROM images WHERE name = ? AND length(record) > 0"  # else nothing is left but the name
+    row = connection.execute(query, (image,)).fetchone()
     if row is None:
         raise StoreCorrupt(f"image {image} was collected while a layer was made for it")
     connection.execute("DELETE FROM layers WHERE image = ?", row)
