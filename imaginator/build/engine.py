@@ -20,10 +20,10 @@ from imaginator.build.environment import (
     bootstrap_environment,
     build_environment,
     job_variables,
-    shown_secrets,
 )
 from imaginator.build.fetch import Fetcher
 from imaginator.build.job import Job, SourceResolver, SourceWish
+from imaginator.build.locations import locate, shown_place, source_stream
 from imaginator.build.manifests import load_manifest
 from imaginator.build.matching import Matching
 from imaginator.build.metadata import Ingredients
@@ -32,14 +32,12 @@ from imaginator.build.pack import Packed, Packing, pack
 from imaginator.build.proof import Prover
 from imaginator.build.recipe import Recipe
 from imaginator.build.shared import shared_directories, trim
-from imaginator.build.sources import Checkout, SourceLocation, Sources
+from imaginator.build.sources import Checkout, Sources
 from imaginator.model.build import Stage
-from imaginator.model.errors import BuildFailed, ConfigurationError, InvalidRequest, NotFound
+from imaginator.model.errors import BuildFailed, NotFound
 from imaginator.model.filters import Filter
-from imaginator.model.giturl import without_password
 from imaginator.model.image import Image, Package
 from imaginator.model.manifest import Manifest, ManifestFile
-from imaginator.model.names import check_stream_name
 from imaginator.model.problems import Problem, bounded
 from imaginator.model.redaction import Redactor
 from imaginator.model.settings import BootstrapStream
@@ -193,13 +191,13 @@ class _Build:
         """Fetch and check the manifest, then find the image that it builds on."""
         self._monitor.stage(Stage.FETCH)
         check_without_secrets(stream_uses(definition), self._job.secrets, self._job.stream_name)
-        location = self._location(definition)
+        location = locate(definition, job_variables(self._job), self._job.secrets, self._job.request.git_branch)
         redactor = await self._parts.workers.run(Redactor, self._job.secrets)
         checkout = await self._parts.sources.fetch(location, self._directory / "manifest", redactor)
         self._monitor.note(
             f"manifest: {location.shown} {redactor.text(location.directory)} {checkout.branch} {checkout.commit}"
         )
-        where = redactor.text(f"{location.shown}/{location.directory}".rstrip("/"))
+        where = shown_place(location, redactor)
         manifest = await self._load(checkout, where)
         self._monitor.stage(Stage.SOURCE)
         image = await source(self._wish(manifest.file, self._environment(checkout), where))
@@ -216,21 +214,10 @@ class _Build:
         check_without_secrets(manifest_uses(manifest), self._job.secrets, where)
         return manifest
 
-    def _location(self, definition: Stream) -> SourceLocation:
-        variables = job_variables(self._job)
-        secret = {**variables, **self._job.secrets}
-        public = {**variables, **shown_secrets(self._job.secrets)}
-        return SourceLocation(
-            url=expand(definition.manifest_url, secret),
-            shown=without_password(expand(definition.manifest_url, public)),
-            directory=expand(definition.manifest_directory, secret),
-            branch=self._job.request.git_branch,
-        )
-
     def _wish(self, file: ManifestFile, environment: dict[str, str], where: str) -> SourceWish:
         variables = {name: expand(value, environment) for name, value in file.source_image_build_variables.items()}
         return SourceWish(
-            stream=_source_stream(file, environment, where),
+            stream=source_stream(file.source_image, environment, where),
             commit=expand(file.source_image_git_commit_id, environment),
             tags=expand_wanted(file.source_image_tags_to_match, environment),
             variables={**variables, **self._job.request.variables},
@@ -318,14 +305,6 @@ class _Build:
             image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
         self._monitor.note(_summary(image))
         return image
-
-
-def _source_stream(file: ManifestFile, environment: dict[str, str], where: str) -> str:
-    """The stream to build on; raises `ConfigurationError` where the variables of this build make no name of it."""
-    try:
-        return check_stream_name(expand(file.source_image, environment))
-    except InvalidRequest as error:
-        raise ConfigurationError(f"{where}/manifest", f"SourceImage {file.source_image!r}: {error}") from None
 
 
 def _summary(image: Image) -> str:

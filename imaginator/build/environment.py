@@ -25,10 +25,15 @@ def job_variables(job: Job) -> dict[str, str]:
 
 def build_environment(job: Job, commit: str) -> dict[str, str]:
     """The environment of every command of a build whose manifest is of ``commit`` (empty: none)."""
-    environment = {**job_variables(job), "MANIFEST_GIT_COMMIT_ID": commit, **FIXED}
+    return environment_of(job_variables(job), commit, job.request.git_branch)
+
+
+def environment_of(variables: Mapping[str, str], commit: str, branch: str = "") -> dict[str, str]:
+    """The environment that a build's variables make, where its manifest is of ``commit``, asked for as ``branch``."""
+    environment = {**variables, "MANIFEST_GIT_COMMIT_ID": commit, **FIXED}
     environment.pop("REQUESTED_GIT_BRANCH", None)
-    if job.request.git_branch:
-        environment["REQUESTED_GIT_BRANCH"] = job.request.git_branch
+    if branch:
+        environment["REQUESTED_GIT_BRANCH"] = branch
     if "TZ" in os.environ:
         environment["TZ"] = os.environ["TZ"]
     return environment
