@@ -3,8 +3,8 @@
 A command of the host is started here, prefixed with ``setpriv --pdeathsig KILL``, so that it dies with the daemon, and
 ``setsid``, which makes its process id that of its session and group whichever way Twisted starts it (posix_spawn or
 fork); both execute in place. A command in a tree is started by the tree's holder (see `enter`) and followed here all
-the same. Standard input is at end of file, but for a few bytes that a command of the host may be given; standard
-output and error are one pipe, hence one ordered stream.
+the same. Standard input is at end of file, but for what a command of the host may be given; standard output and error
+are one pipe, hence one ordered stream.
 """
 
 from __future__ import annotations
@@ -36,9 +36,6 @@ DRAIN = 3.0
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
-
-MOST_GIVEN = 4096
-"""Bytes that a command can be given to read: what a pipe takes at once."""
 
 LAST_LINES = 20
 """How many of a failed command's last lines an error shows."""
@@ -257,10 +254,19 @@ def pipe_to(read: Callable[[int], None]) -> Iterator[int]:
         os.close(sink)
 
 
+def _readable(data: bytes) -> int:
+    """A descriptor from which ``data`` can be read, however much it is."""
+    descriptor = os.memfd_create("given")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
 def spawn(
     reactor: Reactor, argv: Sequence[str], environment: Mapping[str, str], *, output: Output, given: bytes = b""
 ) -> Child:
-    """Start a command of the host, in the daemon's directory; it reads ``given``, at most `MOST_GIVEN` bytes.
+    """Start a command of the host, in the daemon's directory; it reads ``given``.
 
     Raises `BuildFailed` where ``environment``'s PATH has no such program.
     """
@@ -269,10 +275,7 @@ def spawn(
         raise BuildFailed(f"program not found: {argv[0]}")
     child = Child(reactor, output)
     command = [*PREFIX, program, *argv[1:]]
-    assert len(given) <= MOST_GIVEN
-    read, write = os.pipe()
-    os.write(write, given)
-    os.close(write)
+    read = _readable(given)
     try:
         with pipe_to(child.read) as sink:
             files = {0: read, 1: sink, 2: sink}
