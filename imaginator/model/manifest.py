@@ -29,6 +29,8 @@ TEXT_FILES = (
 RUN_DIRECTORIES = ("pre-install-scripts", "scripts", "post-cleanup-scripts", "tests")
 """The directories of a manifest whose files are run."""
 
+NO_MANIFEST = "no file called manifest: expected one with SourceImage"
+
 T = TypeVar("T")
 
 
@@ -46,6 +48,15 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     source_image_git_commit_id: str = ""
     source_image_tags_to_match: dict[str, tuple[str, ...]] = {}
     without_network: tuple[str, ...] = ()
+
+
+class _SourceImage(msgspec.Struct, frozen=True, rename="pascal"):
+    """What the file called ``manifest`` cannot go without."""
+
+    source_image: str
+
+
+_source_decoder = msgspec.json.Decoder(_SourceImage)
 
 
 class ComputedFile(msgspec.Struct, frozen=True, rename="pascal"):
@@ -97,6 +108,22 @@ def decode_manifest(texts: Mapping[str, bytes], where: str, warn: Warn = untold)
     return manifest
 
 
+def decode_source_image(data: bytes, where: str) -> str:
+    """The ``SourceImage`` of a file ``manifest`` called ``where``, not expanded; what else it says is not looked at.
+
+    Raises `ConfigurationError` where it says none.
+    """
+    try:
+        # Plain JSON, as almost all are, at a tenth of the cost.
+        return _source_decoder.decode(data.decode()).source_image
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        json = JsonFile(data, where)
+        file = json.decode(_SourceImage, among_others=True)
+        json.finish()
+        assert file is not None
+        return file.source_image
+
+
 def _decode_file(data: bytes, where: str, warn: Warn) -> ManifestFile:
     """The file called ``manifest``, in which people keep what is theirs, too."""
     json = JsonFile(data, where, warn)
@@ -137,7 +164,7 @@ class _Reader:
 
     def required(self, name: str, decode: Decode[T]) -> T | None:
         if name not in self._texts:
-            self._problems.append(Problem(self._where, f"no file called {name}: expected one with SourceImage"))
+            self._problems.append(Problem(self._where, NO_MANIFEST))
         return self.read(name, decode)
 
     def only_one(self, names: Sequence[str], others: Sequence[str]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imaginator.model.errors import ConfigurationError
 from imaginator.model.image import Owners, Trigger
-from imaginator.model.manifest import ComputedFile, ManifestFile, decode_manifest
+from imaginator.model.manifest import ComputedFile, ManifestFile, decode_manifest, decode_source_image
 
 FILE = {"manifest": b'{"SourceImage": "base", "Other": 1}'}
 
@@ -92,3 +96,46 @@ def test_the_file_called_manifest_is_required() -> None:
     """A directory without one is no manifest."""
     with pytest.raises(ConfigurationError, match="m: no file called manifest"):
         decode_manifest({}, "m")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["SourceImage", "sourceImage", "FilterLines", "Other"]),
+            st.sampled_from(
+                ['"base"', '"$X/\\u00fc\\n"', '"\\u0000"', "null", "1", "[]", '{"SourceImage": "no"}', "NaN"]
+            ),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from(["", "# comment\n", "\ufeff", " \n// x\n"]),
+    st.sampled_from(["", "\n", " more", "\n! comment"]),
+)
+def test_the_source_alone(fields: list[tuple[str, str]], before: str, after: str) -> None:
+    """What is good enough for a build says the same to whoever asks for the source alone; what says none is refused."""
+    pairs = ", ".join(f'"{name}": {value}' for name, value in fields)
+    data = f"{before}{{{pairs}}}{after}".encode()
+    try:
+        expected = decode_manifest({"manifest": data}, "m").file.source_image
+    except ConfigurationError:
+        with contextlib.suppress(ConfigurationError):
+            assert isinstance(decode_source_image(data, "m/manifest"), str)
+    else:
+        assert expected == decode_source_image(data, "m/manifest")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"{}", r"m: line 1, column 1: \$: missing required field SourceImage"),
+        (b'{"SourceImage": 1}', r"m: line 1, column 17: \$.SourceImage: expected a string, got a number"),
+        (b'{"SourceImage": "\xff"}', "m: line 1: not UTF-8 at byte 17 of the file"),
+        (b"[" * 100_000, "m: objects nested deeper than"),
+        (b"[]", r"m: line 1, column 1: \$: expected an object, got an array"),
+        (b"", "m: line 1, column 1: Expecting value"),
+    ],
+)
+def test_no_source(data: bytes, sentence: str) -> None:
+    """The sentence is a build's."""
+    with pytest.raises(ConfigurationError, match=f"^{sentence}"):
+        decode_source_image(data, "m")
