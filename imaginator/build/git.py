@@ -11,16 +11,19 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from twisted.internet.defer import DeferredLock
 
+from imaginator.build.gathering import Answer, Gathering
 from imaginator.build.gitrun import CONTENTS, LONGEST_QUESTION, WITHOUT_CONTENTS, Git, Remote
 from imaginator.build.listing import DIRECTORY, Listing, kind_of
+from imaginator.build.references import explained, full_names, parse_references, unknown
 from imaginator.model.errors import BuildFailed, ConfigurationError
-from imaginator.model.giturl import check_branch, is_commit, is_short_commit
+from imaginator.model.giturl import check_branch, is_commit
 
 MOST_PACKS = 100
 """Fetches, and changes of a secret, after which a mirror begins anew: it is neither slow nor large for ever."""
@@ -94,21 +97,31 @@ class Mirror:
             raise BuildFailed(f"{remote.shown}: {path!r} cannot be read from the mirror")
         return data
 
+    async def manifests(self, remote: Remote, commit: str, directories: Sequence[str]) -> dict[str, Answer]:
+        """The file ``manifest`` of each of many directories of a commit that was fetched, or what is wrong with it."""
+        gathering = Gathering(self._git, remote, commit, partial(self._bring_contents, remote, commit))
+        try:
+            return await gathering.manifests(directories)
+        except BuildFailed:
+            async with self._lock:
+                await self._begin_anew(remote, commit)
+            return await gathering.manifests(directories)
+
     async def _resolve(self, remote: Remote, branch: str) -> Revision:
         """Find a branch or tag among what the repository offers; an empty one is its default branch."""
         if is_commit(branch.lower()):
             return Revision("", branch.lower())
         if branch:
             check_branch(branch, remote.shown)
-        names = _full_names(branch)
+        names = full_names(branch)
         question = ("ls-remote", "--symref", "origin", "HEAD", *names)
         # Asked from no repository at all, so that a damaged mirror does not matter.
         nowhere = self._git.at(self._git.directory / "none")
-        offered, default = _parse_references(await nowhere.ask(remote, *question, timeout=LONGEST_QUESTION))
+        offered, default = parse_references(await nowhere.ask(remote, *question, timeout=LONGEST_QUESTION))
         for name in names or ["HEAD"]:
             if name in offered:
                 return Revision(branch or default, offered[name])
-        raise ConfigurationError(remote.shown, _unknown(branch, default))
+        raise ConfigurationError(remote.shown, unknown(branch, default))
 
     def _reference(self, remote: Remote, commit: str) -> Path:
         """Its file tells, without asking Git, that ``commit`` was fetched by the URL of ``remote``."""
@@ -137,7 +150,7 @@ class Mirror:
         try:
             await git.ask(remote, *_FETCH, "--depth=1", *less, "origin", wanted, settings=settings)
         except ConfigurationError as error:
-            raise _explained(error, remote, commit) from None
+            raise explained(error, remote, commit) from None
 
     async def _begin_anew(self, remote: Remote, commit: str, whole: bool = False) -> None:
         """Make a mirror of one commit, which takes the place of the one that is there when it is done."""
@@ -208,16 +221,25 @@ class Mirror:
     async def _complete(self, remote: Remote, commit: str, path: str) -> Listing:
         """Fetch the contents that a path lacks; everything where the server does not hand them out alone."""
         listing = await self._list(remote, commit, path)
-        missing = list(listing.missing)
         try:
-            for start in range(0, len(missing), AT_ONCE):
-                some = missing[start : start + AT_ONCE]
-                await self._git.ask(remote, *_FETCH, _FILTER, "origin", *some, settings=CONTENTS)
+            await self._ask_contents(remote, list(listing.missing))
             listing = await self._list(remote, commit, path)
         except (BuildFailed, ConfigurationError):
             await self._begin_anew(remote._replace(patient=False), commit, whole=True)
             return await self._list(remote, commit, path)
         return listing
+
+    async def _bring_contents(self, remote: Remote, commit: str, missing: Sequence[str]) -> None:
+        async with self._lock:
+            try:
+                await self._ask_contents(remote, missing)
+            except (BuildFailed, ConfigurationError):
+                await self._begin_anew(remote._replace(patient=False), commit, whole=True)
+
+    async def _ask_contents(self, remote: Remote, missing: Sequence[str]) -> None:
+        for start in range(0, len(missing), AT_ONCE):
+            some = missing[start : start + AT_ONCE]
+            await self._git.ask(remote, *_FETCH, _FILTER, "origin", *some, settings=CONTENTS)
 
     async def _write(self, remote: Remote, commit: str, listing: Listing, into: Path) -> None:
         index = Path(f"{into}.index")
@@ -259,40 +281,3 @@ def _attributes_above(path: str) -> list[str]:
 def _reference_name(remote: Remote, commit: str) -> str:
     way = hashlib.sha256(remote.url.encode(errors="surrogateescape")).hexdigest()[:32]
     return f"refs/imaginator/{way}/{commit}"
-
-
-def _full_names(branch: str) -> list[str]:
-    """The full names that a branch may have, the most specific kind first; an annotated tag by its commit."""
-    if not branch:
-        return []
-    return [f"refs/heads/{branch}", f"refs/tags/{branch}^{{}}", f"refs/tags/{branch}"]
-
-
-def _parse_references(output: bytes) -> tuple[dict[str, str], str]:
-    """Full names with their commits, and the default branch, of ``git ls-remote --symref``."""
-    offered, default = {}, ""
-    for line in output.decode(errors="replace").splitlines():
-        value, _, name = line.partition("\t")
-        if is_commit(value):
-            offered[name] = value
-        elif name == "HEAD":
-            default = value.removeprefix("ref: refs/heads/")
-    return offered, default
-
-
-def _unknown(branch: str, default: str) -> str:
-    if not branch:
-        return "no default branch: the repository is empty, or its HEAD names a branch that does not exist"
-    hint = "; a commit is asked for by its full id" if is_short_commit(branch) else ""
-    known = f"; the default branch is {default!r}" if default else ""
-    return f"no branch, tag or commit {branch!r}{known}{hint}"
-
-
-def _explained(error: ConfigurationError, remote: Remote, commit: str) -> ConfigurationError:
-    """Say plainly that a server has no such commit, or hands out only those that a branch or tag points at."""
-    if "not our ref" in error.problem:
-        return ConfigurationError(remote.shown, f"no commit {commit}")
-    if "unadvertised object" in error.problem:
-        problem = f"the server hands out no commit that no branch or tag points at, such as {commit}"
-        return ConfigurationError(remote.shown, problem)
-    return error

@@ -41,7 +41,7 @@ def load_manifest(directory: Path, where: str, warn: Warn = untold) -> Manifest:
     texts = {}
     for name in TEXT_FILES:
         try:
-            data = _text_of(directory / name, directory, f"{where}/{name}")
+            data = text_of(directory / name, directory, f"{where}/{name}")
         except ConfigurationError as error:
             problems += error.problems
             data = _STAND_IN if name == "manifest" else None
@@ -124,8 +124,11 @@ def _leaves(path: Path, directory: Path) -> bool:
     return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory))
 
 
-def _text_of(path: Path, directory: Path, where: str) -> bytes | None:
-    """A file's content, None where there is none; links are followed within the manifest only."""
+def text_of(path: Path, directory: Path, where: str) -> bytes | None:
+    """A file's content, None where there is none; links are followed within the manifest only.
+
+    Raises `ConfigurationError` for anything but a regular file of at most `LARGEST_TEXT` bytes.
+    """
     try:
         descriptor = _open(path, directory)
     except FileNotFoundError:

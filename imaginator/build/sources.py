@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from imaginator.build.environment import PATH
+from imaginator.build.gathering import Answer
 from imaginator.build.git import Mirror
 from imaginator.build.gitrun import Git, Remote, write_helpers
 from imaginator.model.errors import ConfigurationError
@@ -23,9 +25,11 @@ KEPT = 30 * 86400.0
 REMEMBERED = 64
 """Uses of mirrors for which one is remembered with what it holds."""
 
+PLAIN = "dir://"
+"""How the location of a plain directory begins."""
+
 _REMOVAL = 600.0
 _DIRECTORY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1024}")
-_PLAIN = "dir://"
 
 
 class SourceLocation(NamedTuple):
@@ -74,9 +78,9 @@ class Sources:
         neither shows a secret.
         """
         check_length(location.url, location.shown)
-        directory = _relative(location)
-        if location.url.startswith(_PLAIN):
-            return _plain(location, directory)
+        directory = relative_directory(location)
+        if location.url.startswith(PLAIN):
+            return plain_directory(location, directory)
         remote = _remote(location.url, location.shown, redactor)
         mirror = self._mirror(remote)
         revision = await mirror.fetch(remote, location.branch)
@@ -91,11 +95,30 @@ class Sources:
         """
         remote = _remote(file.repository, shown, redactor)._replace(patient=False)
         mirror = self._mirror(remote)
-        path = _relative(SourceLocation(file.repository, shown, file.path))
+        path = relative_directory(SourceLocation(file.repository, shown, file.path))
         revision = await mirror.fetch(remote, "")
         if revision.commit == known:
             return Known(None, known)
         return Known(await mirror.read(remote, revision.commit, path, limit), revision.commit)
+
+    async def head(self, location: SourceLocation, redactor: Redactor) -> str:
+        """The commit of a repository's default branch, which is asked for once and fetched where it is new.
+
+        Raises what `fetch` does, and does not try again.
+        """
+        remote = _remote(location.url, location.shown, redactor)._replace(patient=False)
+        revision = await self._mirror(remote).fetch(remote, "")
+        return revision.commit
+
+    async def manifests(
+        self, location: SourceLocation, commit: str, directories: Sequence[str], redactor: Redactor
+    ) -> dict[str, Answer]:
+        """The file ``manifest`` of each of many relative directories of a commit that `head` told, or what is wrong.
+
+        Raises what `fetch` does, and does not try again.
+        """
+        remote = _remote(location.url, location.shown, redactor)._replace(patient=False)
+        return await self._mirror(remote).manifests(remote, commit, directories)
 
     async def trim(self) -> None:
         """Remove the mirrors that nobody has used for `KEPT` seconds, and what a killed daemon left of others."""
@@ -131,20 +154,21 @@ def _remote(url: str, shown: str, redactor: Redactor) -> Remote:
     return remote
 
 
-def _relative(location: SourceLocation) -> str:
+def relative_directory(location: SourceLocation) -> str:
     """The manifest's directory below the top; raises `ConfigurationError` where it lies outside."""
     if not _DIRECTORY.fullmatch(location.directory):
         raise ConfigurationError(location.shown, f"{location.directory[:256]!r} is no name of a directory")
-    parts = [part for part in PurePosixPath(location.directory.lstrip("/")).parts if part != "."]
+    parts = [part for part in location.directory.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise ConfigurationError(location.shown, f"{location.directory!r} lies outside the repository")
     return "/".join(parts)
 
 
-def _plain(location: SourceLocation, directory: str) -> Checkout:
+def plain_directory(location: SourceLocation, directory: str) -> Checkout:
+    """A ``dir://`` manifest; raises `ConfigurationError` where there is no such directory below the location's."""
     if location.branch not in ("", "master"):
         raise ConfigurationError(location.shown, f"no branch {location.branch!r}: a plain directory has no branches")
-    top = Path(location.url.removeprefix(_PLAIN))
+    top = Path(location.url.removeprefix(PLAIN))
     if not top.is_absolute() or not _DIRECTORY.fullmatch(str(top)):
         raise ConfigurationError(location.shown, "expected dir:///PATH")
     try:

@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from imaginator.build.git import _parse_references
+from imaginator.build.gathering import _entry
 from imaginator.build.packager import parse_list, parse_multiplier
+from imaginator.build.references import parse_references
 from imaginator.model.destinations import parse_destinations
 from imaginator.model.durations import parse_duration, parse_share, parse_size
 from imaginator.model.errors import ImaginatorError
 from imaginator.model.flags import flag_lines
 from imaginator.model.giturl import check_branch, check_url, passwords, repository_file, without_password
+from imaginator.model.manifest import decode_source_image
 from imaginator.model.names import check_build_id, check_image_name, check_stream_name
 from imaginator.model.variables import expand
 from imaginator.rpc.der import decode_strings, encode_strings
@@ -57,7 +59,9 @@ PARSERS: dict[str, Parser] = {
     "build id": _of_text(check_build_id, "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
     "Git URL": _of_text(_git_url, "https://u:p@h/m.git/f", "git@h:m.git", "ssh://h:22/m", "file:///m.git/x"),
     "Git branch": _of_text(lambda text: check_branch(text, "u"), "feature/x-1"),
-    "Git references": Parser(_parse_references, (b"ref: refs/heads/main\tHEAD\n" + b"0" * 40 + b"\tHEAD\n",)),
+    "source image": Parser(lambda data: decode_source_image(data, "f"), (b'{"SourceImage": "base/$ARCH"}',)),
+    "Git tree": Parser(lambda data: _entry(data, b"manifest", 20), (b"100644 manifest\0" + b"1" * 20,)),
+    "Git references": Parser(parse_references, (b"ref: refs/heads/main\tHEAD\n" + b"0" * 40 + b"\tHEAD\n",)),
     "duration": _of_text(parse_duration, "1h30m", "90s", "30d", expected=(ValueError,)),
     "size": _of_text(parse_size, "2GiB", "100M", expected=(ValueError,)),
     "share": _of_text(lambda text: parse_share(text, 1 << 40), "5%", "5G", expected=(ValueError,)),
