@@ -73,6 +73,8 @@ def repository_file(url: str) -> RepositoryFile | None:
 
 def without_password(url: str) -> str:
     """The form that may be shown of a URL with a literal password or token in it; a variable's name stays."""
+    if "@" not in url:
+        return url
     return _TOKEN.sub(r"\g<before>***", _PASSWORD.sub(r"\g<before>***", url))
 
 

@@ -61,6 +61,8 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """``text`` without secrets."""
+        if not self._values:
+            return text
         data = text.encode(errors="surrogatepass")
         clean = self._finder.replaced(data)
         return text if clean is data else clean.decode(errors="surrogatepass")

@@ -28,6 +28,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
     """``text`` with its variables replaced: an unset one is empty, a ``$`` that begins no name stays."""
+    if "$" not in text:
+        return text
     return _REFERENCE.sub(lambda reference: _value(reference, variables), text)
 
 

@@ -37,12 +37,12 @@ def open_within(directory: int, path: bytes, flags: int, links: bool) -> int:
 def _open(directory: int, path: bytes, flags: int, resolve: int) -> int:
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
     relative = path.lstrip(b"/") or b"."
-    for last in (*[False] * (_TRIES - 1), True):
+    for left in reversed(range(_TRIES)):
         try:
-            return call("openat2", directory, relative, how, ctypes.c_size_t(len(how)), what=os.fsdecode(path))
+            return call("openat2", directory, relative, how, ctypes.c_size_t(len(how)))
         except OSError as error:
-            if error.errno != errno.EAGAIN or last:
-                raise
+            if error.errno != errno.EAGAIN or not left:
+                raise OSError(error.errno, error.strerror, os.fsdecode(path)) from None
     raise AssertionError("the last try returns or raises")
 
 
