@@ -71,6 +71,10 @@ class EmbeddedStore(ImageStore):
         """The images whose name is below ``prefix`` (a stream, or parts of one), by name."""
         return await self._catalogue.read(lambda connection: _summaries(connection, prefix, self._now()))
 
+    async def streams(self) -> frozenset[str]:
+        """The streams that have an image, expired ones left out."""
+        return await self._catalogue.read(lambda connection: _streams(connection, self._now()))
+
     async def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
         """Those of these objects that the store does not hold."""
         return await self._workers.run(self._objects.missing, frozenset(digests))
@@ -233,6 +237,11 @@ def _each_summary(connection: sqlite3.Connection, prefix: str, now: datetime) ->
     for (record,) in connection.execute(f"{query} ORDER BY name", [*values, *below]):
         image = decode_image(record)
         yield ImageSummary(image.name, image.created_at, image.expires_at, image.figures)
+
+
+def _streams(connection: sqlite3.Connection, now: datetime) -> frozenset[str]:
+    query = f"SELECT DISTINCT stream FROM images WHERE {_VISIBLE}"
+    return frozenset(stream for (stream,) in connection.execute(query, (now.timestamp(),)))
 
 
 def _put_nodes(connection: sqlite3.Connection, nodes: Mapping[bytes, bytes], now: datetime) -> None:

@@ -61,6 +61,9 @@ class ImageStore(Protocol):
     async def list(self, prefix: str = "") -> Sequence[ImageSummary]:
         """The images whose name is below ``prefix`` (a stream, or parts of one), by name."""
 
+    async def streams(self) -> frozenset[str]:
+        """The streams that have an image, expired ones left out."""
+
     async def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
         """Those of these objects that the store does not hold."""
 

@@ -42,6 +42,23 @@ async def test_images_get_names_that_none_else_has(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_streams_that_have_images(tmp_path: Path) -> None:
+    """Each once, without those whose images have expired or are deleted."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        await parts.store.add(draft("kept", root), nodes, [])
+        await parts.store.add(draft("kept", root), {}, [])
+        gone = await parts.store.add(draft("gone", root), {}, [])
+        await parts.store.add(draft("old", root, expires_at=START + timedelta(hours=1)), {}, [])
+        before = await parts.store.streams()
+        await parts.store.delete(gone.name)
+        parts.later(hours=2)
+
+        assert {"kept", "gone", "old"} == before
+        assert {"kept"} == await parts.store.streams()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_missing_object_or_node_refuses_the_image(tmp_path: Path) -> None:
     """Nothing is to be seen of an image that is not whole."""
     async with running_store(tmp_path) as parts:

@@ -141,6 +141,10 @@ class FakeStore(ImageStore):
             if name.startswith(below)
         ]
 
+    async def streams(self) -> frozenset[str]:
+        """The streams of the images."""
+        return frozenset(map(stream_of, self.images))
+
     async def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
         """All of them."""
         return frozenset(digests)
