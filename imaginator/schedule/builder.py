@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,10 +13,12 @@ from twisted.logger import Logger
 
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, State
 from imaginator.model.errors import Cancelled, NotFound, NotPermitted, Refused
+from imaginator.model.graph import describe_cycle
 from imaginator.model.identity import Caller
 from imaginator.model.pauses import Disabled, Pause
 from imaginator.model.variables import check_request_variables
 from imaginator.schedule.admission import check_expiry, check_new_expiry, check_owner, check_permission
+from imaginator.schedule.dependencies import Dependencies
 from imaginator.schedule.logview import ArchivedLog, LogView
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import AUTOMATON
@@ -54,10 +56,16 @@ class Status(NamedTuple):
 
 
 class Builder(Service):
-    """Builds images; ``store_line`` tells people which image store is used."""
+    """Builds images; ``store_line`` tells people which image store is used.
 
-    def __init__(self, parts: RunnerParts, history: History, pauses: Pauses, store_line: str) -> None:
+    ``dependencies`` knows the graph of all streams.
+    """
+
+    def __init__(
+        self, parts: RunnerParts, history: History, pauses: Pauses, store_line: str, dependencies: Dependencies
+    ) -> None:
         self._parts = parts
+        self.dependencies = dependencies
         self._history = history
         self._pauses = pauses
         self._queue = parts.queue
@@ -253,10 +261,14 @@ class Builder(Service):
             queued=self._queue.queued(),
             failed=list(self._queue.failed),
             good=list(self._queue.good),
-            errors=[configuration.redact(error) for error in configuration.errors],
+            errors=[configuration.redact(error) for error in (*configuration.errors, *self._cycles())],
             streams=configuration.names,
             store=self._store_line,
             rpc_closed=self.rpc_closed,
             obstacle=self._parts.obstacle(),
             pauses=self._pauses.current(),
         )
+
+    def _cycles(self) -> Iterator[str]:
+        """Circles of streams, which nobody can build, as far as the latest graph has them."""
+        return map(describe_cycle, self.dependencies.latest.graph.cycles)

@@ -27,6 +27,7 @@ from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.autobuild import AutoBuild
 from imaginator.schedule.builder import Builder
 from imaginator.schedule.configuration import LOCAL_INTERVAL, Configuration, ConfigurationParts
+from imaginator.schedule.dependencies import Dependencies, DependencyParts
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
@@ -133,7 +134,11 @@ class Assembly:
             obstacle=self.reserve.obstacle,
         )
         self.pauses = Pauses(PauseTable(self.catalogue), self.options["image-rebuild-interval"], self._now)
-        self.builder = Builder(parts, self.history, self.pauses, f"the embedded store in {self.state}")
+        self.dependencies = Dependencies(
+            DependencyParts(self.reactor, self.configuration, self.store, self.sources, self.workers)
+        )
+        store_line = f"the embedded store in {self.state}"
+        self.builder = Builder(parts, self.history, self.pauses, store_line, self.dependencies)
         self.reserve.go_on = self.builder.go_on
 
     def _engine(self) -> Engine:
@@ -205,7 +210,7 @@ class Assembly:
         daemon = Daemon(self.reactor, observer, self.configuration.redact, load=self._load, reload=self._reload)
         self.workers.setServiceParent(daemon.foundation)
         self.catalogue.setServiceParent(daemon.foundation)
-        for service in (self.builder, *self._periodic(), self.listener):
+        for service in (self.dependencies, self.builder, *self._periodic(), self.listener):
             service.setServiceParent(daemon.serving)
         return daemon
 

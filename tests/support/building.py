@@ -25,6 +25,7 @@ from imaginator.sandbox.limits import Limits
 from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.builder import Builder
 from imaginator.schedule.configuration import Configuration, ConfigurationParts
+from imaginator.schedule.dependencies import Dependencies, DependencyParts
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
@@ -178,6 +179,10 @@ class Building:
         self.logs = folder / "logs"
         self.logs.mkdir(exist_ok=True)
         self.obstacle = ""
+        sources = Sources(cast(Any, reactor), parts.directory / "sources")
+        self.dependencies = Dependencies(
+            DependencyParts(clock, self.configuration, parts.store, sources, parts.workers)
+        )
         self.builder = Builder(
             RunnerParts(
                 reactor=clock,
@@ -194,6 +199,7 @@ class Building:
             self.history,
             Pauses(PauseTable(parts.catalogue), HOUR, self.now),
             "a store for tests",
+            self.dependencies,
         )
 
     def now(self) -> datetime:
