@@ -14,6 +14,7 @@ from imaginator.cli.checking import check_config, check_manifest
 from imaginator.cli.connecting import connect, duration
 from imaginator.cli.fetching import save, unpack
 from imaginator.cli.following import Follower, Record
+from imaginator.cli.graphs import get_dependencies, get_digraph
 from imaginator.cli.output import Progress, json_option, note, show_json, show_result, show_table, show_text
 from imaginator.cli.pausing import disable_auto_builds, disable_build_requests, enable_build_requests
 from imaginator.model.build import State
@@ -251,5 +252,5 @@ def _parsed(text: str) -> datetime:
 
 COMMANDS = (
     build_image, list_builds, cancel_build, disable_auto_builds, disable_build_requests, enable_build_requests,
-    list_images, show_image, get_image, check_manifest, check_config,
+    list_images, show_image, get_image, get_dependencies, get_digraph, check_manifest, check_config,
 )  # fmt: skip

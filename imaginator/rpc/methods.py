@@ -20,6 +20,13 @@ from imaginator.model.image import Image
 from imaginator.model.names import check_build_id, check_image_name, check_stream_name
 from imaginator.model.pauses import Disabled
 from imaginator.rpc.faults import fault_of_build
+from imaginator.rpc.graphs import (
+    DirectedGraph,
+    StreamDependencies,
+    WantedStreams,
+    get_dependencies,
+    get_directed_graph,
+)
 from imaginator.store.history import BuildQuery
 from imaginator.store.interface import ImageSummary, Wanted
 
@@ -260,6 +267,16 @@ _TABLE = (
     Method(
         "Imaginator.DisableBuildRequests", DisableFor, DisabledUntil, _disable_build_requests,
         "Refuse new requests for builds, for at most a day; queued builds go on.",
+    ),
+    Method(
+        "Imaginator.GetDependencies", WantedStreams, StreamDependencies, get_dependencies,
+        "Say on which stream each stream builds, and which sources cannot be built.",
+        Access.ANYONE,
+    ),
+    Method(
+        "Imaginator.GetDirectedGraph", WantedStreams, DirectedGraph, get_directed_graph,
+        "Draw on which stream each stream builds, as a text for Graphviz.",
+        Access.ANYONE,
     ),
     Method(
         "ImageServer.ListImages", WantedImages, Images, _list_images,

@@ -10,10 +10,12 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from imaginator.model.build import BuildFailure, BuildRequest, Stage
+from imaginator.model.graph import Graph
 from imaginator.model.image import Image, Origin, Package
 from imaginator.rpc.certificates import Wish
 from imaginator.rpc.client import RpcError
 from imaginator.rpc.methods import METHODS, Access
+from imaginator.schedule.dependencies import Snapshot
 from tests.support.fake_builder import EMPTY_ROOT, START, FakeStore
 from tests.support.rpc_site import RpcSite
 
@@ -162,6 +164,29 @@ async def test_images(site: RpcSite, alice: Wish) -> None:
         image["Origin"]["CreatedFor"],
     )
     assert {"Root", "Links"}.isdisjoint(image)
+
+
+@pytest_twisted.ensureDeferred
+async def test_dependencies(site: RpcSite, alice: Wish) -> None:
+    """The chosen part of the graph, as a table and as a text, with its times; ages are seconds."""
+    graph = Graph(sources={"web": "base", "db": "lost"}, roots=frozenset({"base"}), errors={"bad": "no JSON"})
+    site.builder.dependencies.latest = Snapshot(graph, "fetched", START, START + timedelta(hours=1), "a full disk")
+    credentials = site.certify(alice)
+    table = await site.call(credentials, "Imaginator.GetDependencies", MaxAge=60, Excludes=["db"])
+    text = await site.call(credentials, "Imaginator.GetDirectedGraph", Includes=["db"])
+    whole = await site.call(credentials, "Imaginator.GetDependencies")
+
+    times = {
+        "FetchLog": "fetched",
+        "GeneratedAt": "2026-11-22T23:38:05Z",
+        "LastAttemptAt": "2026-11-23T00:38:05Z",
+        "LastAttemptError": "a full disk",
+    }
+    expected = {"StreamToSource": {"web": "base"}, "UnbuildableSources": {}, "StreamErrors": {"bad": "no JSON"}}
+    assert {**times, **expected} == table
+    assert {**times, "GraphvizDot": 'digraph all {\n  "db" -> "lost"\n  "lost" [fontcolor=red]\n}\n'} == text
+    assert {"lost": {}} == whole["UnbuildableSources"]
+    assert [60, 0, 0] == site.builder.dependencies.asked
 
 
 @pytest.mark.parametrize(

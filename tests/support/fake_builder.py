@@ -24,6 +24,7 @@ from imaginator.model.names import new_build_id, stream_of
 from imaginator.model.pauses import Disabled, Pause
 from imaginator.model.tree import Entry, Inode, Kind, Node, NodeReader
 from imaginator.schedule.admission import BuildLimits, check_new_expiry, check_owner
+from imaginator.schedule.dependencies import Snapshot
 from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
 
 if TYPE_CHECKING:
@@ -182,6 +183,19 @@ class FakeStore(ImageStore):
         return self.directory
 
 
+class FakeDependencies:
+    """A graph that a test sets; ``asked`` are the ages that were asked for."""
+
+    def __init__(self) -> None:
+        self.latest = Snapshot(generated_at=START, attempted_at=START)
+        self.asked: list[float] = []
+
+    async def choose(self, max_age: float, excludes: Sequence[str], includes: Sequence[str]) -> Snapshot:
+        """The part of the graph that is asked for."""
+        self.asked.append(max_age)
+        return self.latest._replace(graph=self.latest.graph.chosen(excludes, includes))
+
+
 class FakeBuilder:
     """The face of the real builder over a table of records, with methods that play the builds.
 
@@ -199,6 +213,7 @@ class FakeBuilder:
         self.records: dict[str, BuildRecord] = {}
         self.logs: dict[str, FakeLog] = {}
         self.errors: list[str] = []
+        self.dependencies = FakeDependencies()
         self.rpc_closed = ""
         self.obstacle = ""
         self.pauses: list[Pause] = []
