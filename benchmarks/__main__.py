@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import (
     bootstrap_overhead,
     collection,
+    dependency_graph,
     export,
     hostile_neighbour,
     image_difference,
@@ -40,6 +41,7 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "sandbox-cost": sandbox_cost.measure,
     "source-fetch": source_fetch.measure,
     "streams-configuration": streams_configuration.measure,
+    "dependency-graph": dependency_graph.measure,
     "hostile-neighbour": hostile_neighbour.measure,
 }
 MEMORY = Path("/dev/shm")
