@@ -72,7 +72,7 @@ def measure(folder: Path) -> list[Figure]:
     return [
         *plain.figures("plain-graph", 2, 0.3, "bare loop of json.load", f"{STREAMS} dir:// streams"),
         *git.figures(
-            "git-graph", 20, 1.5, "git ls-remote of each", f"{REPOSITORIES} repositories of {STREAMS_OF_EACH} streams"
+            "git-graph", 4, 1.5, "git ls-remote of each", f"{REPOSITORIES} repositories of {STREAMS_OF_EACH} streams"
         ),
     ]
 

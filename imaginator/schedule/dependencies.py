@@ -27,7 +27,7 @@ from imaginator.schedule.places import NO_PLAN, Heads, PlainManifest, Plan, Repo
 from imaginator.store.interface import ImageStore
 from imaginator.store.workers import Workers
 
-AT_ONCE = 8
+AT_ONCE = 4
 """Repositories that are asked at the same time."""
 
 SLICE = 2000

@@ -56,7 +56,8 @@ class Place(NamedTuple):
         if isinstance(text, ImaginatorError):
             return text
         try:
-            check_without_secrets([("SourceImage", text)], self.setting.secrets, self.where)
+            if self.setting.secrets:
+                check_without_secrets([("SourceImage", text)], self.setting.secrets, self.where)
             return source_stream(text, environment_of(self.variables, commit), self.where)
         except ConfigurationError as error:
             return error

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+from functools import cache
 
 from imaginator.sandbox.kernel.calls import call, check, libc
 
@@ -13,6 +14,8 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
+
+_SIZE_OF_HOW = ctypes.c_size_t(24)
 
 _TRIES = 1000
 """How often a path with ``..`` is looked up while others rename what lies on it (EAGAIN)."""
@@ -35,15 +38,21 @@ def open_within(directory: int, path: bytes, flags: int, links: bool) -> int:
 
 
 def _open(directory: int, path: bytes, flags: int, resolve: int) -> int:
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    how = _how(flags | os.O_CLOEXEC, resolve)
     relative = path.lstrip(b"/") or b"."
     for left in reversed(range(_TRIES)):
         try:
-            return call("openat2", directory, relative, how, ctypes.c_size_t(len(how)))
+            return call("openat2", directory, relative, how, _SIZE_OF_HOW)
         except OSError as error:
             if error.errno != errno.EAGAIN or not left:
                 raise OSError(error.errno, error.strerror, os.fsdecode(path)) from None
     raise AssertionError("the last try returns or raises")
+
+
+@cache
+def _how(flags: int, resolve: int) -> bytes:
+    """openat2(2)'s ``struct open_how``."""
+    return struct.pack("QQQ", flags, 0, resolve)
 
 
 def sync_file_system(descriptor: int) -> None:
