@@ -132,6 +132,25 @@ async def test_variables(world: World) -> None:
     assert SECRET not in found.fetch_log + str(errors)
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_secret_of_a_repository(world: World) -> None:
+    """It lets the daemon in, and is seen nowhere; another one is tried when it is in force."""
+    world.commit({"web": "boot", "db": "$TOKEN"})
+    async with served(Backend(world.folder, SECRET)) as address:
+        world.git("web", "db", url=f"http://$TOKEN:$TOKEN@{address}/at/repository/.git")
+        found = await world.look()
+        world.system.files.variables.write_text("TOKEN=wrong-horse\n")
+        later = await world.look()
+
+    assert {"web": "boot"} == found.graph.sources
+    assert "SourceImage: $TOKEN is a secret" in found.graph.errors["db"]
+    assert f"http://$TOKEN:$TOKEN@{address}/at/repository/.git: commit " in found.fetch_log
+    assert "Authentication failed" in later.graph.errors["web"]
+    for snapshot in (found, later):
+        shown = snapshot.fetch_log + str(snapshot.graph.problems) + snapshot.graph.digraph()
+        assert not [secret for secret in (SECRET, "wrong-horse") if secret in shown]
+
+
 HOSTILE = {
     "good": '{"SourceImage": "boot"}',
     "itself": '{"SourceImage": "itself"}',
