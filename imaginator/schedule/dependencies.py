@@ -197,7 +197,7 @@ class Dependencies(Service):
         async with turns:
             begun, before = self._parts.reactor.seconds(), repository.found
             what = await repository.look(heads, self._parts.workers)
-            told.append(f"{repository.shown}: {what} ({self._since(begun)})")
+            told.append(f"{what} ({self._since(begun)})")
             return repository.found is not before
 
     def _since(self, begun: float) -> str:

@@ -134,11 +134,6 @@ class Repository:
         self._texts: Mapping[str, Text] = earlier._texts if earlier else {}
         self._complete = False
 
-    @property
-    def shown(self) -> str:
-        """Its URL, for people."""
-        return self.places[0].location.shown
-
     async def look(self, heads: Heads, workers: Workers) -> str:
         """Ask for its commit, and read what is new of it; what was done, for people. An error is every stream's.
 
@@ -149,7 +144,8 @@ class Repository:
         except ImaginatorError as error:
             return self._fail(error)
         except OSError as error:
-            return self._fail(BuildFailed(f"{self.shown}: {error.strerror or error}"))
+            shown = self.places[0].location.shown
+            return self._fail(BuildFailed(f"{shown}: {error.strerror or error}"))
 
     async def _look(self, heads: Heads, workers: Workers) -> str:
         location, redactor = self.places[0].location, self.places[0].setting.redactor
@@ -163,7 +159,7 @@ class Repository:
         if not self._complete:
             self.found = await workers.run(self._expanded)
             self._complete = True
-        return f"commit {commit}, {len(wanted)} manifests read"
+        return f"{location.shown}: commit {commit}, {len(wanted)} manifests read"
 
     def _expanded(self) -> dict[str, Found]:
         return {

@@ -260,6 +260,40 @@ async def test_plain_manifests_are_read_when_they_change(world: World) -> None:
     assert {"s5"} == found.graph.errors.keys()
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_comes_back(world: World) -> None:
+    """Its manifest is the very same file then, and counts again."""
+    world.plain("web")
+    world.write({"web": "boot"})
+    await world.configure()
+    while read(await world.dependencies.look(), "plain"):
+        await pause(SETTLED / 1e9 / 10)
+    (world.manifests / "web").rename(world.manifests / "away")
+    gone = await world.dependencies.graph()
+    (world.manifests / "away").rename(world.manifests / "web")
+
+    assert {"web"} == gone.errors.keys()
+    assert {"web": "boot"} == (await world.dependencies.graph()).sources
+
+
+@pytest_twisted.ensureDeferred
+async def test_sources_that_are_found_on_the_way_ask_for_no_references_again(world: World) -> None:
+    """Streams of a pattern are looked at after those that name them, at the same commit."""
+    chain = {"web": "user/a", "user/a": "user/b", "user/b": "boot"}
+    world.commit(chain)
+    backend = Backend(world.folder)
+    async with served(backend) as address:
+        place = {"ManifestUrl": f"http://{address}/at/repository/.git", "ManifestDirectory": "$IMAGE_STREAM"}
+        world.streams, world.patterns = {"web": place}, {"user/.*": place}
+        found = await world.graph()
+        before = len(backend.asked)
+        await world.graph()
+
+    assert chain == found.sources
+    assert 2 == len(backend.asked) - before
+    assert 2 + 4 * 2 == before  # its references once; the commit, and the contents of three manifests in turn
+
+
 async def pause(seconds: float) -> None:
     """Let the real time go on."""
     await deferLater(reactor, seconds)
@@ -372,10 +406,17 @@ async def test_an_attempt_that_fails(
         patch.setattr(world.system.store, "streams", broken)
         failed = await world.dependencies.look()
     after = await world.dependencies.look()
+    world.write({"web": "another"})
+    await pause(2 * SETTLED / 1e9)  # so that it is not read once more anyway
+    with monkeypatch.context() as patch:
+        patch.setattr("imaginator.schedule.dependencies._concluded", lambda *_: 1 / 0)
+        await world.dependencies.look()
+    last = await world.dependencies.look()
     failures = len(clean_reactor)
     clean_reactor.clear()
 
-    assert 2 == failures
+    assert 3 == failures
+    assert {"web": "another"} == last.graph.sources
     assert good.graph is failed.graph
     assert (good.generated_at, "the daemon's log tells more") == (failed.generated_at, failed.attempt_error)
     assert failed.attempted_at is not None
