@@ -30,8 +30,11 @@ def turn_of(record: BuildRecord) -> Turn:
 
 
 def limited_user(record: BuildRecord) -> str:
-    """The user whose limit of concurrent builds holds for a build, or `NOBODY`."""
-    return NOBODY if record.privileged else record.requester
+    """The user whose limit of concurrent builds holds for a build, or `NOBODY`.
+
+    None holds for a build that another one waits for: if that is the same user's, both would wait for ever.
+    """
+    return NOBODY if record.privileged or record.parent else record.requester
 
 
 class Line:

@@ -110,9 +110,12 @@ class Queue(Unfinished):
         self.put(msgspec.structs.replace(self._records[build_id], **changes))
 
     async def begin_to_wait(self, waiter: str, awaited: str) -> None:
-        """Write down that a build waits for another one, which inherits its precedence."""
+        """Write down that a build waits for another one, which is its source build now and inherits its precedence."""
         self._awaited[waiter] = awaited
         record = await self.change(self._records[waiter], state=State.WAITING)
+        source = super().get(awaited)
+        if source is not None and not source.parent:
+            await self.change(source, parent=waiter)
         if record.for_people:
             await self.lift(awaited)
 

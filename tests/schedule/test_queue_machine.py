@@ -57,13 +57,13 @@ def startable(unfinished: list[BuildRecord]) -> BuildRecord | None:
     """The first build that may start, by the rules read one after another."""
     active = [one for one in unfinished if one.state is not State.QUEUED]
     streams = {one.request.stream_name for one in active}
-    users = [one.requester for one in active if one.requester and not one.privileged]
+    users = [one.requester for one in active if one.requester and not (one.privileged or one.parent)]
     allowed = [
         one
         for one in unfinished
         if one.state is State.QUEUED
         and one.request.stream_name not in streams
-        and (one.privileged or users.count(one.requester) < PER_USER)
+        and (one.privileged or one.parent or users.count(one.requester) < PER_USER)
     ]
     return min(allowed, key=lambda one: not one.for_people, default=None)
 
@@ -163,7 +163,8 @@ class Lives(RuleBasedStateMachine):
         assert startable(self.unfinished()) == self.queue.next(PER_USER)
         for waiter, awaited in self.waits.items():
             other = self.queue.get(awaited)
-            assert not self.notebook.records[waiter].for_people or other is None or other.for_people
+            assert other is None or other.parent
+            assert other is None or other.for_people or not self.notebook.records[waiter].for_people
 
     @rule(request=REQUESTS)
     def look_for_the_same(self, request: BuildRequest) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import ensureDeferred
-from twisted.internet.task import Clock
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock, deferLater
 
 from imaginator.build.buildlog import BuildLog
 from imaginator.build.job import SourceWish
 from imaginator.model.build import BuildRecord, State
 from imaginator.model.errors import BuildFailed
+from imaginator.store.history import BuildQuery
 from tests.support.building import ALICE, HOUR, LIMITS, ROOT, Building, add_image, building, request
+from tests.support.real_reactor import reactor
 from tests.support.store_parts import START
 
 ONE = LIMITS._replace(concurrent=1)
@@ -136,20 +139,142 @@ async def test_a_chain_of_sources_with_one_slot(tmp_path: Path) -> None:
         assert State.SUCCEEDED == (await system.builder.wait(parent)).state
 
 
+def automatic(system: Building, stream: str) -> Deferred[BuildRecord]:
+    """The final record of a build that the daemon wants for itself."""
+    return ensureDeferred(system.builder.rebuild(request(stream)))
+
+
+def precedence(system: Building) -> set[str]:
+    """The streams whose unfinished builds are for people."""
+    status = system.builder.status()
+    return {one.request.stream_name for one in (*status.running, *status.queued) if one.for_people}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when something has come true."""
+    while not condition():
+        await deferLater(reactor, 0.001)
+
+
+async def begun_in_turn(system: Building, *streams: str) -> None:
+    """Let builds begin and end, one after the other."""
+    for stream in streams:
+        await system.engine.begun(stream)
+        system.engine.finish(stream)
+
+
 @pytest_twisted.ensureDeferred
-async def test_two_builds_share_a_source(tmp_path: Path) -> None:
-    """It is built once for both."""
+async def test_builds_share_their_sources(tmp_path: Path) -> None:
+    """Three levels: each source is built once for all who wait for it, before them."""
     async with building(tmp_path) as system:
-        system.engine.sources.update(web="base", db="base")
+        system.engine.sources.update(web="base", db="base", base="deep")
         builds = [await system.submit(stream) for stream in ("web", "db")]
-        await system.engine.begun("base")
-        system.engine.finish("base")
+        await begun_in_turn(system, "deep", "base")
         await system.engine.begun("web", "db")
         for stream in ("web", "db"):
             system.engine.finish(stream)
 
         assert [State.SUCCEEDED] * 2 == [(await system.builder.wait(build)).state for build in builds]
-        assert 3 == len(system.engine.jobs)
+        assert ["base", "db", "deep", "web"] == sorted(job.stream_name for job in system.engine.jobs)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_the_end_of_a_shared_source(tmp_path: Path, cancelled: bool) -> None:
+    """A source that fails or is cancelled ends all who wait for it, along the whole chain, with its reason."""
+    async with building(tmp_path) as system:
+        system.engine.sources.update(web="base", db="base", base="deep")
+        builds = [await system.submit(stream) for stream in ("web", "db")]
+        await system.engine.begun("deep")
+        if cancelled:
+            await system.builder.cancel(system.engine.jobs[-1].build_id, ROOT)
+        else:
+            system.engine.fail("deep", BuildFailed("no space"))
+        records = [await system.builder.wait(build) for build in builds]
+
+        reason = "cancelled by root" if cancelled else "no space"
+        assert [f"source image base: source image deep: {reason}"] * 2 == [message(record) for record in records]
+        assert [State.CANCELLED if cancelled else State.FAILED] * 2 == [record.state for record in records]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_users_limit_does_not_hold_for_sources(tmp_path: Path) -> None:
+    """A build may wait for another one of its own user, who may have one at a time."""
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = "base"
+        parent, source = await system.submit("web", ALICE), await system.submit("base", ALICE)
+        await begun_in_turn(system, "base", "web")
+
+        assert State.SUCCEEDED == (await system.builder.wait(parent)).state
+        assert parent == (await system.history.get(source)).parent
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_person_waits_for_what_the_daemon_builds_for_itself(tmp_path: Path) -> None:
+    """From then on it is a person's, as is all that it waits for itself; what else waits for it is not."""
+    async with building(tmp_path) as system:
+        system.engine.sources.update(web="base", db="base", base="deep")
+        rebuilt = automatic(system, "web")
+        await system.engine.begun("deep")
+        before = precedence(system)
+        mine = await system.submit("db")
+        await until(lambda: "deep" in precedence(system))
+        after = precedence(system)
+        await begun_in_turn(system, "deep", "base", "web", "db")
+
+        assert set() == before
+        assert {"db", "base", "deep"} == after
+        assert [State.SUCCEEDED] * 2 == [(await rebuilt).state, (await system.builder.wait(mine)).state]
+        assert (await system.builder.builds(BuildQuery(stream_name="deep")))[0].for_people
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_person_wants_a_stream_that_the_daemon_builds_for_itself(tmp_path: Path) -> None:
+    """The build that must end first is a person's, too, with what it waits for."""
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = "base"
+        rebuilt = automatic(system, "web")
+        await system.engine.begun("base")
+        mine = await system.submit("web", git_branch="next")
+
+        assert {"web", "base"} == precedence(system)
+        await begun_in_turn(system, "base", "web", "web")
+        assert [State.SUCCEEDED] * 2 == [(await rebuilt).state, (await system.builder.wait(mine)).state]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_person_joins_an_automatic_source_build(tmp_path: Path) -> None:
+    """A queued one that is the same becomes theirs as well, and its image lives for as long as they asked."""
+    async with building(tmp_path) as system:
+        system.engine.sources["web"] = "base"
+        first = await system.submit("base", git_branch="next")
+        await system.engine.begun("base")
+        rebuilt = automatic(system, "web")
+        await until(lambda: State.WAITING in [one.state for one in system.builder.status().running])
+        (source,) = system.builder.status().queued
+        mine = await system.submit("base", expires_in=2 * HOUR)
+        joined = await system.history.get(mine)
+        await begun_in_turn(system, "base", "base", "web")
+
+        assert (source.build_id, False, True) == (mine, source.for_people, joined.for_people)
+        assert ("", 2 * HOUR) == (joined.requester, joined.request.expires_in)
+        records = [await system.builder.wait(first), await system.builder.wait(mine), await rebuilt]
+        assert [State.SUCCEEDED] * 3 == [record.state for record in records]
+
+
+@pytest_twisted.ensureDeferred
+async def test_builds_that_wait_are_found(tmp_path: Path) -> None:
+    """The state is written down while it lasts, and with the slot that the build gets again it ends."""
+    async with building(tmp_path) as system:
+        parent, child = await waiting(system)
+        found = await system.builder.builds(BuildQuery(states=(State.WAITING,)))
+        left = await system.history.get(parent)
+        system.engine.finish("base")
+        await system.engine.begun("web")
+
+        assert [parent] == [record.build_id for record in found]
+        assert State.WAITING is left.state
+        assert [State.RUNNING, State.SUCCEEDED] == [(await system.history.get(one)).state for one in (parent, child)]
 
 
 @pytest.mark.parametrize(
@@ -181,28 +306,6 @@ async def test_a_cycle_of_builds_that_were_asked_for_apart(tmp_path: Path) -> No
 
         assert State.FAILED in [record.state for record in records]
         assert any("build cycle: " in message(record) for record in records if record.failure)
-
-
-@pytest_twisted.ensureDeferred
-async def test_the_failure_of_a_source_is_the_builds(tmp_path: Path) -> None:
-    """The sentence names the source."""
-    async with building(tmp_path) as system:
-        parent, _ = await waiting(system)
-        system.engine.fail("base", BuildFailed("no space"))
-        record = await system.builder.wait(parent)
-
-        assert (State.FAILED, "source image base: no space") == (record.state, message(record))
-
-
-@pytest_twisted.ensureDeferred
-async def test_cancelling_a_source(tmp_path: Path) -> None:
-    """The build over it is cancelled with it."""
-    async with building(tmp_path) as system:
-        parent, child = await waiting(system)
-        await system.builder.cancel(child, ROOT)
-        record = await system.builder.wait(parent)
-
-        assert (State.CANCELLED, "source image base: cancelled by root") == (record.state, message(record))
 
 
 @pytest_twisted.ensureDeferred
