@@ -43,6 +43,10 @@ class Unreachable(ClientError):
     """The daemon cannot be talked to: host, port, TLS or certificates."""
 
 
+class Away(Unreachable):
+    """The daemon is not there, or went away meanwhile: it may come back."""
+
+
 class RpcError(ClientError):
     """The daemon's answer is an error; ``code`` and ``data`` are for programs."""
 
@@ -154,7 +158,8 @@ class Client:
         return f"{self._host} port {self._port}"
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(_sentence(error, self._address, self._credentials))
+        kind = Away if _may_come_back(error) else Unreachable
+        return kind(_sentence(error, self._address, self._credentials))
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:
@@ -182,6 +187,11 @@ def _check_readable(path: Path | None) -> None:
             os.close(os.open(path, os.O_RDONLY))
     except OSError as error:
         raise Unreachable(f"{path}: {error.strerror}") from None
+
+
+def _may_come_back(error: Exception) -> bool:
+    """Whether an error of a connection is one that ends when the daemon, or its host, has started again."""
+    return isinstance(error, ssl.SSLEOFError) or not isinstance(error, ssl.SSLError | socket.gaierror)
 
 
 def _sentence(error: Exception, address: str, credentials: Credentials) -> str:

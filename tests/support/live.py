@@ -69,8 +69,13 @@ class Live:
 
     def tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``builder-tool`` against the daemon."""
+        command = self.tool_command(*arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=300)
+
+    def tool_command(self, *arguments: str) -> list[str]:
+        """The command line of ``builder-tool`` for the daemon."""
         certificate, key = self.site.certificate("user")
-        command = [
+        return [
             str(Path(sys.executable).with_name("builder-tool")),
             "--imaginator-hostname", "127.0.0.1",
             "--imaginator-port", str(self.daemon.port),
@@ -79,7 +84,6 @@ class Live:
             "--key-file", str(key),
             *arguments,
         ]  # fmt: skip
-        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=300)
 
     def close(self) -> None:
         """Stop the daemon; it must end well and leave nothing."""
