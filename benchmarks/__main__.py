@@ -20,6 +20,8 @@ from benchmarks import (
     one_file_build,
     packages,
     packing,
+    parallel_builds,
+    queue,
     reactor_tick_gap,
     sandbox_cost,
     source_fetch,
@@ -42,6 +44,8 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "source-fetch": source_fetch.measure,
     "streams-configuration": streams_configuration.measure,
     "dependency-graph": dependency_graph.measure,
+    "queue": queue.measure,
+    "parallel-builds": parallel_builds.measure,
     "hostile-neighbour": hostile_neighbour.measure,
 }
 MEMORY = Path("/dev/shm")
