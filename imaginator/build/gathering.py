@@ -21,6 +21,9 @@ AT_ONCE = 1000
 LARGEST_ANSWER = 8 << 20
 """Bytes of contents that Git is asked for at once, but for one that is larger."""
 
+CROWD = 200
+"""Directories side by side for which Git would read their parent too often, looking for them one by one."""
+
 LARGEST_TREE = 4 << 20
 """Bytes of a directory's own tree object."""
 
@@ -62,26 +65,36 @@ class Gathering:
     async def manifests(self, directories: Sequence[str]) -> dict[str, Answer]:
         """What each of ``directories`` (relative, empty: the top) has; raises `BuildFailed` where Git fails."""
         answers: dict[str, Answer] = {}
-        for start in range(0, len(directories), AT_ONCE):
-            some = directories[start : start + AT_ONCE]
-            trees = await self._trees(some, answers)
+        names = list((await self._tree_names(directories)).items())
+        for start in range(0, len(names), AT_ONCE):
+            trees = await self._trees(dict(names[start : start + AT_ONCE]), answers)
             links = await self._texts(trees, dict.fromkeys(trees, _NAME), answers)
             # A link may lead to a file beside it, but not to another link.
             for directory in await self._texts(trees, links, answers):
                 answers[directory] = self._refusal(directory, "a symbolic link to another one")
         return answers
 
-    async def _trees(self, directories: Sequence[str], answers: dict[str, Answer]) -> dict[str, bytes]:
-        """The tree objects of directories; ``answers`` are told of what is none."""
-        top, *headers = await self._headers([f"{self._commit}:{directory}" for directory in ("", *directories)])
+    async def _trees(self, names: Mapping[str, str], answers: dict[str, Answer]) -> dict[str, bytes]:
+        """The tree objects of directories, whose names Git knows; ``answers`` are told of what is none."""
+        top, *headers = await self._headers([f"{self._commit}:", *names.values()])
         if top is None:
             raise self._nonsense()
-        found = dict(zip(directories, headers, strict=True))
+        found = dict(zip(names, headers, strict=True))
         data = await self._data(header for header in headers if header and self._is_tree(header))
         for directory, header in found.items():
             if header is None or not self._is_tree(header):
                 answers[directory] = self._no_directory(directory, header)
         return {directory: data[header.id] for directory, header in found.items() if header and header.id in data}
+
+    async def _tree_names(self, directories: Sequence[str]) -> dict[str, str]:
+        """What Git knows directories by: their paths, or their ids where there are many in one."""
+        parents = sorted({directory.rpartition("/")[0] for directory in directories})
+        ids: dict[str, str] = {}
+        if len(directories) > CROWD * len(parents):
+            for parent, tree in (await self._trees(await self._tree_names(parents), {})).items():
+                named = ((name.decode(errors="surrogateescape"), entry.id) for name, entry in self._entries(tree))
+                ids |= {f"{parent}/{name}".lstrip("/"): number for name, number in named}
+        return {directory: ids.get(directory, f"{self._commit}:{directory}") for directory in directories}
 
     @staticmethod
     def _is_tree(header: Header) -> bool:
@@ -93,7 +106,8 @@ class Gathering:
         """Answer with the file of each directory that is called as ``names`` says; links with what they lead to."""
         files: dict[str, Entry] = {}
         for directory, name in names.items():
-            entry = _entry(trees[directory], name.encode(errors="surrogateescape"), len(self._commit) // 2)
+            wanted = name.encode(errors="surrogateescape")
+            entry = next((entry for found, entry in self._entries(trees[directory]) if found == wanted), None)
             if entry is None or not entry.mode.startswith((_REGULAR, _LINK)):
                 answers[directory] = self._no_file(directory, name, entry)
             else:
@@ -107,6 +121,9 @@ class Gathering:
         return {
             name: target.decode(errors="surrogateescape") for name, target in links.items() if isinstance(target, bytes)
         }
+
+    def _entries(self, tree: bytes) -> Iterator[tuple[bytes, Entry]]:
+        return entries(tree, len(self._commit) // 2)
 
     async def _present(self, ids: Sequence[str]) -> dict[str, Header]:
         """The headers of contents, which are fetched where they are missing."""
@@ -193,12 +210,10 @@ def _portions(headers: Iterable[Header]) -> Iterator[list[Header]]:
         yield some
 
 
-def _entry(tree: bytes, name: bytes, id_length: int) -> Entry | None:
-    """What a tree object says of ``name``: entries are ``MODE NAME\\0ID``, where the id is in binary."""
+def entries(tree: bytes, id_length: int) -> Iterator[tuple[bytes, Entry]]:
+    """What a tree object says of its names: ``MODE NAME\\0ID`` each, where the id is in binary."""
     at = 0
     while (end := tree.find(b"\0", at)) >= 0:
-        mode, _, found = tree[at:end].partition(b" ")
+        mode, _, name = tree[at:end].partition(b" ")
         at = end + 1 + id_length
-        if found == name:
-            return Entry(mode, tree[end + 1 : at].hex())
-    return None
+        yield name, Entry(mode, tree[end + 1 : at].hex())

@@ -216,7 +216,7 @@ def _concluded(census: Census, plan: Plan, latest: Graph) -> tuple[Graph, frozen
     if graph == latest:
         graph = latest
     # Computed here, and remembered: it would keep the reactor.
-    _ = graph.problems, graph.unbuildable
+    _ = graph.names, graph.problems, graph.unbuildable
     return graph, census.followers(graph)
 
 

@@ -127,15 +127,20 @@ async def test_names_that_look_like_others(repository: Repository, sources: Sour
     assert {"web missing": "right"} == await gathered(sources, repository.at().url, "web missing")
 
 
+@pytest.mark.parametrize("crowd", [1, 200])
 @pytest_twisted.ensureDeferred
-async def test_more_than_at_once(repository: Repository, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_than_at_once(
+    crowd: int, repository: Repository, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither the number of directories nor the size of all contents matters."""
-    monkeypatch.setattr(gathering, "AT_ONCE", 3)
+    monkeypatch.setattr(gathering, "AT_ONCE", 6)
+    monkeypatch.setattr(gathering, "CROWD", crowd)
     monkeypatch.setattr(gathering, "LARGEST_ANSWER", 50)
-    texts = {f"s{number}": f"{number}" * number * 8 for number in range(10)}
+    texts = {f"{folder}s{number}": f"{number}" * number * 8 for number in range(10) for folder in ("", "a/b/", "c/")}
     repository.commit({f"{name}/manifest": text for name, text in texts.items()})
+    missing = {"c/x": "URL: no directory 'c/x' in commit COMMIT", "y": "URL: no directory 'y' in commit COMMIT"}
 
-    assert texts == await gathered(sources, repository.at().url, *texts)
+    assert {**texts, **missing} == await gathered(sources, repository.at().url, *texts, *missing)
 
 
 @pytest_twisted.ensureDeferred

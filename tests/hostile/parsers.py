@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from imaginator.build.gathering import _entry
+from imaginator.build.gathering import entries
 from imaginator.build.packager import parse_list, parse_multiplier
 from imaginator.build.references import parse_references
 from imaginator.model.destinations import parse_destinations
@@ -60,7 +60,7 @@ PARSERS: dict[str, Parser] = {
     "Git URL": _of_text(_git_url, "https://u:p@h/m.git/f", "git@h:m.git", "ssh://h:22/m", "file:///m.git/x"),
     "Git branch": _of_text(lambda text: check_branch(text, "u"), "feature/x-1"),
     "source image": Parser(lambda data: decode_source_image(data, "f"), (b'{"SourceImage": "base/$ARCH"}',)),
-    "Git tree": Parser(lambda data: _entry(data, b"manifest", 20), (b"100644 manifest\0" + b"1" * 20,)),
+    "Git tree": Parser(lambda data: list(entries(data, 20)), (b"100644 manifest\0" + b"1" * 20,)),
     "Git references": Parser(parse_references, (b"ref: refs/heads/main\tHEAD\n" + b"0" * 40 + b"\tHEAD\n",)),
     "duration": _of_text(parse_duration, "1h30m", "90s", "30d", expected=(ValueError,)),
     "size": _of_text(parse_size, "2GiB", "100M", expected=(ValueError,)),
