@@ -25,17 +25,22 @@ def job_variables(job: Job) -> dict[str, str]:
 
 def build_environment(job: Job, commit: str) -> dict[str, str]:
     """The environment of every command of a build whose manifest is of ``commit`` (empty: none)."""
-    return environment_of(job_variables(job), commit, job.request.git_branch)
+    return environment_of(job_variables(job), commit, fixed_variables(), job.request.git_branch)
 
 
-def environment_of(variables: Mapping[str, str], commit: str, branch: str = "") -> dict[str, str]:
+def fixed_variables() -> dict[str, str]:
+    """What no stream and no request can change, the daemon's time zone included."""
+    return {**FIXED, "TZ": os.environ["TZ"]} if "TZ" in os.environ else FIXED
+
+
+def environment_of(
+    variables: Mapping[str, str], commit: str, fixed: Mapping[str, str], branch: str = ""
+) -> dict[str, str]:
     """The environment that a build's variables make, where its manifest is of ``commit``, asked for as ``branch``."""
-    environment = {**variables, "MANIFEST_GIT_COMMIT_ID": commit, **FIXED}
+    environment = {**variables, "MANIFEST_GIT_COMMIT_ID": commit, **fixed}
     environment.pop("REQUESTED_GIT_BRANCH", None)
     if branch:
         environment["REQUESTED_GIT_BRANCH"] = branch
-    if "TZ" in os.environ:
-        environment["TZ"] = os.environ["TZ"]
     return environment
 
 

@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, Defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from imaginator.build.environment import fixed_variables
 from imaginator.build.sources import Sources
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed
@@ -88,10 +89,13 @@ class Dependencies(Service):
     async def look(self, max_age: float = 0.0) -> Snapshot:
         """What is known, where it is of the configuration in force and at most ``max_age`` seconds old; else anew.
 
-        Whoever asks while it is found out gets that. Cancelling only forgets.
+        Whoever asks while it is found out gets that, unless it is of a configuration before. Cancelling only forgets.
         """
         if not self._is_young(max_age):
+            joins = self._work is not None
             await self._next()
+            if joins and not self._is_of_the_configuration():
+                await self._next()
         return self._latest
 
     async def choose(self, max_age: float, excludes: Sequence[str], includes: Sequence[str]) -> Snapshot:
@@ -109,9 +113,14 @@ class Dependencies(Service):
             await work
 
     def _is_young(self, max_age: float) -> bool:
-        configuration, made = self._parts.configuration, self._latest.generated_at
-        same = self._census.is_of(configuration.settings, configuration.streams)
-        return same and made is not None and (self._now() - made).total_seconds() < max_age
+        made = self._latest.generated_at
+        if made is None or not self._is_of_the_configuration():
+            return False
+        return (self._now() - made).total_seconds() < max_age
+
+    def _is_of_the_configuration(self) -> bool:
+        configuration = self._parts.configuration
+        return self._census.is_of(configuration.settings, configuration.streams)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._parts.reactor.seconds(), UTC)
@@ -153,7 +162,7 @@ class Dependencies(Service):
             configuration.settings, configuration.streams, await parts.store.streams(), self._census.followed
         )
         while True:
-            setting = Setting(configuration.arch, configuration.secrets, configuration.redactor)
+            setting = Setting(configuration.arch, configuration.secrets, configuration.redactor, fixed_variables())
             await self._prepare(census, setting)
             changed = await self._look(self._plan, heads, told)
             if self._is_whole and not changed and census == self._census:

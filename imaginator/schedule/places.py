@@ -31,11 +31,12 @@ Text = str | ImaginatorError
 
 
 class Setting(NamedTuple):
-    """What holds for all streams of a configuration."""
+    """What holds for all streams; ``fixed`` are the variables that none can change."""
 
     arch: str
     secrets: Mapping[str, str]
     redactor: Redactor
+    fixed: Mapping[str, str]
 
 
 class Place(NamedTuple):
@@ -58,7 +59,7 @@ class Place(NamedTuple):
         try:
             if self.setting.secrets:
                 check_without_secrets([("SourceImage", text)], self.setting.secrets, self.where)
-            return source_stream(text, environment_of(self.variables, commit), self.where)
+            return source_stream(text, environment_of(self.variables, commit, self.setting.fixed), self.where)
         except ConfigurationError as error:
             return error
 
@@ -204,7 +205,7 @@ class Plan(NamedTuple):
         return found
 
 
-NO_PLAN = Plan(Setting("", {}, Redactor({})), {}, {}, {})
+NO_PLAN = Plan(Setting("", {}, Redactor({}), {}), {}, {}, {})
 
 
 def plan_of(definitions: Mapping[str, Stream], setting: Setting, earlier: Plan) -> Plan:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError, ensureDeferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -351,6 +351,32 @@ async def test_all_who_ask_meanwhile_share_one_look(world: World) -> None:
     assert one is other
     assert {"web": "boot"} == one.graph.sources
     assert 6 == len(asked)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload_while_somebody_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks after it gets what is in force, not what is found out meanwhile."""
+    gates: list[Deferred[frozenset[str]]] = []
+
+    def gated() -> Deferred[frozenset[str]]:
+        gates.append(Deferred())
+        return gates[-1]
+
+    world.plain("web")
+    world.write({"web": "boot", "db": "boot"})
+    await world.configure()
+    monkeypatch.setattr(world.system.store, "streams", gated)
+    before = ensureDeferred(world.dependencies.graph())
+    world.plain("db")
+    await world.configure()
+    after = ensureDeferred(world.dependencies.graph())
+    gates[0].callback(frozenset())
+    while len(gates) < 2:
+        await pause(0.001)
+    gates[1].callback(frozenset())
+
+    assert {"web"} == (await before).sources.keys()
+    assert {"web", "db"} == (await after).sources.keys()
 
 
 @pytest_twisted.ensureDeferred
