@@ -71,7 +71,8 @@ def place_of(stream: str, definition: Stream, setting: Setting) -> Place:
     variables = stream_variables(stream, setting.arch, definition.variables)
     written = locate(definition, variables, setting.secrets)
     check_length(written.url, written.shown)
-    location = SourceLocation(written.url, written.shown, relative_directory(written))
+    directory = relative_directory(written)
+    location = written if directory == written.directory else written._replace(directory=directory)
     return Place(stream, definition, location, shown_place(location, setting.redactor), variables, setting)
 
 
@@ -92,6 +93,8 @@ class PlainManifest:
             text = decode_source_image(data, f"{self.place.where}/manifest")
         except ConfigurationError as error:
             self.found = error
+        except OSError as error:
+            self.found = ConfigurationError(self.place.where, f"cannot be read: {error.strerror or error}")
         else:
             self.found = self.place.source(text)
 
