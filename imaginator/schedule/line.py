@@ -15,26 +15,36 @@ from imaginator.model.build import BuildRecord
 NOBODY = ""
 """For whom builds are that no user's limit holds for."""
 
+SOURCES = None
+"""For whom builds are that others wait for."""
+
 
 class Turn(NamedTuple):
-    """A build's place among others: the lesser comes first. Ids are in the order of submission."""
+    """A build's place among others: the lesser comes first. Ids are in the order of submission.
+
+    A source stands where the build stood that waits for it: behind the others it would let all of them wait, too.
+    """
 
     automatic: bool
+    since: str
     build_id: str
     stream: str
 
 
 def turn_of(record: BuildRecord) -> Turn:
     """The turn of a build."""
-    return Turn(not record.for_people, record.build_id, record.request.stream_name)
+    since = min(record.build_id, record.parent or record.build_id)
+    return Turn(not record.for_people, since, record.build_id, record.request.stream_name)
 
 
-def limited_user(record: BuildRecord) -> str:
-    """The user whose limit of concurrent builds holds for a build, or `NOBODY`.
+def limited_user(record: BuildRecord) -> str | None:
+    """The user whose limit of concurrent builds holds for a build, or `NOBODY`, or `SOURCES`.
 
     None holds for a build that another one waits for: if that is the same user's, both would wait for ever.
     """
-    return NOBODY if record.privileged or record.parent else record.requester
+    if record.parent:
+        return SOURCES
+    return NOBODY if record.privileged else record.requester
 
 
 class Line:
@@ -42,7 +52,7 @@ class Line:
 
     def __init__(self) -> None:
         self._turns: list[Turn] = []
-        self._shares: dict[str, _Share] = {}
+        self._shares: dict[str | None, _Share] = {}
 
     def __iter__(self) -> Iterator[str]:
         return (turn.build_id for turn in self._turns)
@@ -68,8 +78,10 @@ class Line:
         index = bisect_left(self._turns, turn)
         return index + 1 if self._turns[index : index + 1] == [turn] else 0
 
-    def first(self, streams: Container[object], users: Container[object]) -> str | None:
-        """The id of the first build of none of these streams, for none of these users."""
+    def first(self, streams: Container[object], users: Container[object], only_sources: bool) -> str | None:
+        """The id of the first build of none of these streams, for none of these users; only of sources, if wanted."""
+        if only_sources:
+            users = self._shares.keys() - {SOURCES}
         firsts = [share.first(streams) for user, share in self._shares.items() if user not in users]
         found = min((turn for turn in firsts if turn is not None), default=None)
         return found and found.build_id

@@ -8,9 +8,12 @@ from itertools import chain
 from operator import attrgetter
 
 from imaginator.model.build import BuildRecord, BuildRequest, State
-from imaginator.schedule.line import NOBODY, Line, limited_user
+from imaginator.schedule.line import NOBODY, SOURCES, Line, limited_user
 
 _words_of = attrgetter(*(name for name in BuildRequest.__struct_fields__ if name not in ("variables", "expires_in")))
+
+MOST_WAITING = 100
+"""While so many builds wait for their sources, only sources are started: each build that waits has a process."""
 
 
 class Groups:
@@ -54,6 +57,7 @@ class Unfinished:
         self._line = Line()
         self._same = Groups()
         self._alike = Groups()
+        self._states = Groups()
         self._streams = Groups()
         self._users = Groups()
 
@@ -77,6 +81,7 @@ class Unfinished:
         return record
 
     def _groups(self, record: BuildRecord) -> Iterator[tuple[Groups, Hashable]]:
+        yield self._states, record.state
         yield self._alike, _meaning(record.request)
         if record.state is State.QUEUED:
             yield self._same, _words(record.request)
@@ -102,17 +107,20 @@ class Unfinished:
 
     def next(self, per_user: int) -> BuildRecord | None:
         """The first build that may start: its stream is not being built, its user has fewer than ``per_user``."""
-        build_id = self._line.first(self._streams, self._full(per_user))
+        build_id = self._line.first(self._streams, self._full(per_user), self._many_wait())
         return self._records[build_id] if build_id else None
 
     def may_start(self, record: BuildRecord, per_user: int) -> bool:
         """Whether a new build would be the next to start."""
         passed_over = record.request.stream_name in self._streams or limited_user(record) in self._full(per_user)
-        return not passed_over and self.next(per_user) is None
+        return not (passed_over or self._many_wait()) and self.next(per_user) is None
+
+    def _many_wait(self) -> bool:
+        return len(self._states.members(State.WAITING)) >= MOST_WAITING
 
     def _full(self, per_user: int) -> set[Hashable]:
         """The users who have as many builds as they may; nobody in particular may have any number."""
-        return self._users.larger_than(per_user - 1) - {NOBODY}
+        return self._users.larger_than(per_user - 1) - {NOBODY, SOURCES}
 
     def active_of(self, stream: str) -> BuildRecord | None:
         """The build of a stream that runs or waits for its source."""

@@ -12,7 +12,7 @@ from imaginator.model.build import BuildRecord, State
 from imaginator.model.errors import NotFound
 from imaginator.store.catalogue import Catalogue
 
-_FINAL = tuple(state.value for state in State if state.final)
+_UNFINISHED = tuple(state.value for state in State if not state.final)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(BuildRecord)
@@ -63,9 +63,9 @@ class History:
 
     async def unfinished(self) -> Sequence[BuildRecord]:
         """The builds whose state is not final, oldest first."""
-        marks = ", ".join("?" * len(_FINAL))
-        text = f"SELECT record FROM builds WHERE state NOT IN ({marks}) ORDER BY id"
-        return await self._catalogue.read(lambda connection: _records(connection, text, _FINAL))
+        marks = ", ".join("?" * len(_UNFINISHED))
+        text = f"SELECT record FROM builds WHERE state IN ({marks}) ORDER BY id"
+        return await self._catalogue.read(lambda connection: _records(connection, text, _UNFINISHED))
 
     async def of_image(self, image_name: str) -> BuildRecord | None:
         """The build that made an image."""

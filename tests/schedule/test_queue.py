@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from imaginator.model.build import BuildRecord, BuildRequest, State
 from imaginator.schedule.queue import AUTOMATON, INTERRUPTED, Queue
-from imaginator.schedule.unfinished import Unfinished
+from imaginator.schedule.unfinished import MOST_WAITING, Unfinished
 from imaginator.store.history import History
 from tests.support.store_parts import START, running_store
 
@@ -78,6 +78,17 @@ def test_whether_a_new_build_would_start() -> None:
     assert not builds.may_start(record(3, "b", "ann"), 1)
     builds.put(record(4, "c", "bob"))
     assert not builds.may_start(record(5, "b", "carl"), 1)
+
+
+def test_many_that_wait() -> None:
+    """Only what others wait for is started then: each of those has a process and a workspace."""
+    waiting = [record(number, f"over/{number}", privileged=True, state=State.WAITING) for number in range(MOST_WAITING)]
+    late, source = record(200, "z", "bob", for_people=True), record(300, "s", "", parent=waiting[0].build_id)
+
+    assert late == unfinished(*waiting[1:], late, source).next(1)
+    assert source == unfinished(*waiting, late, source).next(1)
+    assert unfinished(*waiting, late).next(1) is None
+    assert not unfinished(*waiting).may_start(late, 1)
 
 
 @pytest_twisted.ensureDeferred

@@ -65,7 +65,12 @@ def startable(unfinished: list[BuildRecord]) -> BuildRecord | None:
         and one.request.stream_name not in streams
         and (one.privileged or one.parent or users.count(one.requester) < PER_USER)
     ]
-    return min(allowed, key=lambda one: not one.for_people, default=None)
+    return min(allowed, key=turn, default=None)
+
+
+def turn(one: BuildRecord) -> tuple[bool, str, str]:
+    """People first, then by age, a source by that of the build which waits for it where that is older."""
+    return not one.for_people, min(one.parent or one.build_id, one.build_id), one.build_id
 
 
 class Lives(RuleBasedStateMachine):
@@ -151,7 +156,7 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def memory_is_the_disk(self) -> None:
         """Queued builds stand in order of their turns, active ones by age."""
-        in_order = sorted(self.unfinished(State.QUEUED), key=lambda one: (not one.for_people, one.build_id))
+        in_order = sorted(self.unfinished(State.QUEUED), key=turn)
 
         assert in_order == self.queue.queued()
         assert list(range(1, len(in_order) + 1)) == [self.queue.place(one) for one in in_order]

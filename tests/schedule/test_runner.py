@@ -198,6 +198,21 @@ async def test_the_end_of_a_shared_source(tmp_path: Path, cancelled: bool) -> No
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_source_takes_the_place_of_who_waits_for_it(tmp_path: Path) -> None:
+    """Builds that were submitted before it, but after that one, come later."""
+    async with building(tmp_path, ONE) as system:
+        system.engine.sources.update(web="base", db="base")
+        system.obstacle = "nothing is to start yet"
+        for stream in ("web", "db", "deep"):
+            await system.submit(stream)
+        system.obstacle = ""
+        system.builder.go_on()
+        await begun_in_turn(system, "base", "web", "db", "deep")
+
+        assert ["web", "base", "db", "deep"] == [job.stream_name for job in system.engine.jobs]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_users_limit_does_not_hold_for_sources(tmp_path: Path) -> None:
     """A build may wait for another one of its own user, who may have one at a time."""
     async with building(tmp_path) as system:
