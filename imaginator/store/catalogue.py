@@ -112,13 +112,13 @@ class Catalogue(Service):
         """The outcome of a write, which an earlier one's transaction may have had room for."""
         if not write.outcome.done():
             self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))])
-        return write.outcome.result()
+        return write.outcome.result(timeout=0)
 
     def _commit(self, writes: Sequence[_Write]) -> None:
         try:
             with _transaction(self._connection()) as connection:
                 settle = [write.attempt(connection) for write in writes]
-        except Exception as error:
+        except BaseException as error:
             settle = [partial(write.outcome.set_exception, error) for write in writes]
         for one in settle:
             one()
