@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    auto_rebuild,
     bootstrap_overhead,
     collection,
     dependency_graph,
@@ -42,6 +43,7 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "reactor-tick-gap": reactor_tick_gap.measure,
     "sandbox-cost": sandbox_cost.measure,
     "source-fetch": source_fetch.measure,
+    "auto-rebuild": auto_rebuild.measure,
     "streams-configuration": streams_configuration.measure,
     "dependency-graph": dependency_graph.measure,
     "queue": queue.measure,

@@ -28,8 +28,8 @@ STREAM = stream_of("one-file")
 class BuildSite:
     """A context: a daemon with a bootstrap stream of this command, and a stream whose manifest is one file.
 
-    ``packager`` replaces the sample's; ``manifests`` are more streams, each with its files (path → text), and ``flags``
-    the daemon's.
+    ``packager`` replaces the sample's; ``manifests`` are more streams, each with its files (path → text), all of which
+    are rebuilt automatically where ``rebuilt`` says so, and ``flags`` the daemon's.
     """
 
     def __init__(
@@ -39,12 +39,14 @@ class BuildSite:
         packager: Mapping[str, object] | None = None,
         manifests: Mapping[str, Mapping[str, str]] = {},
         flags: Sequence[str] = (),
+        rebuilt: bool = False,
     ) -> None:
         self.site = Site(folder / "site")
         self.daemon = Daemon(self.site, *flags)
         self._bootstrap = bootstrap
         self._packager = packager
         self._manifests = {"one-file": ONE_FILE, **manifests}
+        self._rebuilt = rebuilt
 
     def __enter__(self) -> Self:
         folder = self.site.folder.parent / "manifests"
@@ -55,7 +57,8 @@ class BuildSite:
         self.site.make_certificates()
         self.site.make_repository(folder)
         streams = {stream_of(name): self.site.stream(name) for name in self._manifests}
-        self.site.configure({BASE_STREAM: self._bootstrap}, streams, self._packager)
+        listed = {"ImageStreamsToAutoRebuild": list(streams)} if self._rebuilt else {}
+        self.site.configure({BASE_STREAM: self._bootstrap}, streams, self._packager, **listed)
         self.daemon.start()
         return self
 

@@ -13,6 +13,7 @@ import msgspec
 
 from imaginator.build import bootstrap, metadata
 from imaginator.build.construction import Construction
+from imaginator.build.contents import content_of
 from imaginator.build.described import Description, fetch_description
 from imaginator.build.downloads import downloads_of
 from imaginator.build.environment import (
@@ -22,29 +23,31 @@ from imaginator.build.environment import (
     job_variables,
 )
 from imaginator.build.fetch import Fetcher
-from imaginator.build.job import Job, SourceResolver, SourceWish
-from imaginator.build.locations import locate, shown_place, source_stream
+from imaginator.build.fingerprinting import bootstrap_fingerprint, facts_of, manifest_fingerprint
+from imaginator.build.job import Job, SourceResolver
+from imaginator.build.locations import locate, shown_place
 from imaginator.build.manifests import load_manifest
 from imaginator.build.matching import Matching
 from imaginator.build.metadata import Ingredients
 from imaginator.build.monitor import Monitor
 from imaginator.build.pack import Packed, Packing, pack
 from imaginator.build.proof import Prover
-from imaginator.build.recipe import Recipe
+from imaginator.build.recipe import Packaging, Recipe
 from imaginator.build.shared import shared_directories, trim
 from imaginator.build.sources import Checkout, Sources
+from imaginator.build.wishes import wish_of
 from imaginator.model.build import Stage
 from imaginator.model.errors import BuildFailed, NotFound
 from imaginator.model.filters import Filter
+from imaginator.model.fingerprint import Fingerprint
 from imaginator.model.image import Image, Package
-from imaginator.model.manifest import Manifest, ManifestFile
+from imaginator.model.manifest import Manifest
 from imaginator.model.problems import Problem, bounded
 from imaginator.model.redaction import Redactor
 from imaginator.model.settings import BootstrapStream
 from imaginator.model.streams import Stream
-from imaginator.model.tags import expand_wanted
 from imaginator.model.uses import bootstrap_uses, manifest_uses, stream_uses
-from imaginator.model.variables import check_without_secrets, expand
+from imaginator.model.variables import check_without_secrets
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor, capture
 from imaginator.sandbox.sandbox import Bind, Preparation, Profile, Sandbox, Workspace
@@ -148,6 +151,7 @@ class _Build:
             rules = await self._rules(definition.filter_lines, {}, None)
             packed = await self._pack(sandbox, None, rules)
         draft = metadata.with_bootstrap(self._draft(packages), definition, said, environment)
+        draft = msgspec.structs.replace(draft, fingerprint=bootstrap_fingerprint(self._job, definition, said))
         return await self._store(draft, packed, workspace, ())
 
     async def _description(self, definition: BootstrapStream) -> Description:
@@ -178,13 +182,14 @@ class _Build:
         environment = self._environment(made_from.checkout)
         async with self._construction(workspace, Profile.MANIFEST, environment, preparation) as (image, sandbox):
             matching = self._matching(sandbox, made_from.source)
-            downloads = downloads_of(self._parts.packages, self._job.settings, made_from.source)
-            recipe = Recipe(image, made_from.checkout.directory, made_from.manifest, matching, downloads)
+            recipe = Recipe(
+                image, made_from.checkout.directory, made_from.manifest, matching, self._packaging(made_from.source)
+            )
             packages = await recipe.apply(self._job.stream_name, self._shared)
             computed = await self._parts.workers.run(metadata.computed_addresses, made_from, self._parts.store.nodes())
             rules = await self._rules(made_from.manifest.file.filter_lines or (), computed, made_from.manifest)
             packed = await self._pack(sandbox, made_from.source, rules)
-        draft = metadata.with_manifest(self._draft(packages), made_from, environment)
+        draft = metadata.with_manifest(self._draft(packages), made_from, environment, recipe.index)
         return await self._store(draft, packed, workspace, layers)
 
     async def _gather(self, definition: Stream, source: SourceResolver) -> Ingredients:
@@ -200,10 +205,19 @@ class _Build:
         where = shown_place(location, redactor)
         manifest = await self._load(checkout, where)
         self._monitor.stage(Stage.SOURCE)
-        image = await source(self._wish(manifest.file, self._environment(checkout), where))
+        image = await source(wish_of(self._job, manifest.file, self._environment(checkout), where))
         await self._hold.image(image)
         self._monitor.note(f"source image: {image.name}")
-        return Ingredients(checkout, manifest, image)
+        return Ingredients(checkout, manifest, image, await self._fingerprint(definition, checkout, manifest, image))
+
+    async def _fingerprint(
+        self, definition: Stream, checkout: Checkout, manifest: Manifest, source: Image
+    ) -> Fingerprint:
+        run = self._parts.workers.run
+        content = checkout.content or await run(content_of, checkout.directory)
+        facts = await run(facts_of, checkout.directory, manifest)
+        environment = self._environment(checkout)
+        return manifest_fingerprint(self._job, definition, content, facts, environment, source.name)
 
     async def _load(self, checkout: Checkout, where: str) -> Manifest:
         """The manifest, checked; what is doubtful in it is told."""
@@ -214,14 +228,10 @@ class _Build:
         check_without_secrets(manifest_uses(manifest), self._job.secrets, where)
         return manifest
 
-    def _wish(self, file: ManifestFile, environment: dict[str, str], where: str) -> SourceWish:
-        variables = {name: expand(value, environment) for name, value in file.source_image_build_variables.items()}
-        return SourceWish(
-            stream=source_stream(file.source_image, environment, where),
-            commit=expand(file.source_image_git_commit_id, environment),
-            tags=expand_wanted(file.source_image_tags_to_match, environment),
-            variables={**variables, **self._job.request.variables},
-        )
+    def _packaging(self, source: Image) -> Packaging:
+        packager = self._job.settings.packager_types.get(source.packager_type)
+        downloads = downloads_of(self._parts.packages, self._job.settings, source)
+        return Packaging(downloads, packager.index_command if packager else ())
 
     def _environment(self, checkout: Checkout) -> dict[str, str]:
         return build_environment(self._job, checkout.commit)

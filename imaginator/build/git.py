@@ -66,6 +66,13 @@ class Mirror:
             os.utime(self._git.directory)
         return revision
 
+    async def content(self, remote: Remote, commit: str, directory: str) -> str:
+        """What differs where ``directory`` of a commit that was fetched differs; raises what `check_out` raises."""
+        listing = await self._listed(remote, commit, directory)
+        if listing.mode != DIRECTORY:
+            raise await self._refusal(remote, commit, directory, "a directory")
+        return listing.content
+
     async def check_out(self, remote: Remote, commit: str, directory: str, into: Path) -> Path:
         """Write ``directory`` (relative, empty: everything) of ``commit`` below the empty directory ``into``.
 

@@ -6,6 +6,7 @@ the listing is given up at the first entry past a limit. A content that is not i
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from imaginator.model.errors import BuildFailed, ConfigurationError
@@ -54,6 +55,16 @@ class Listing:
         """Contents that are not in the mirror."""
         self.attributes: list[str] = []
         """``mode,id,path`` of each attributes file above the path."""
+        self._top = hashlib.sha256()
+
+    @property
+    def content(self) -> str:
+        """Differs where anything differs that a checkout of the path would have: its tree, and attributes above it."""
+        if not self.id:
+            return self._top.hexdigest()
+        if not self.attributes:
+            return self.id
+        return hashlib.sha256("\n".join([self.id, *self.attributes]).encode(errors="surrogateescape")).hexdigest()
 
     def take(self, data: bytes) -> None:
         """Read on; raises `ConfigurationError` past a limit or at a forbidden name, `BuildFailed` for nonsense."""
@@ -76,6 +87,9 @@ class Listing:
             self.mode, self.id, self.size = mode, number.decode(), int(size) if size.isdigit() else 0
         elif not self._path or path.startswith(self._path + b"/"):
             self._check(mode, path)
+            if not self._path:
+                # Git tells no id of the top: it is that of what lies in it.
+                self._top.update(b"%b %b %b\0" % (mode, number, path))
             self._count(path, int(size) if size.isdigit() else 0)
         elif path.rpartition(b"/")[2] == _ATTRIBUTES and kind == b"blob" and mode.startswith(b"100"):
             self.attributes.append(f"{mode.decode()},{number.decode()},{path.decode(errors='surrogateescape')}")

@@ -12,6 +12,7 @@ from imaginator.build.described import Description
 from imaginator.build.job import Job
 from imaginator.build.sources import Checkout
 from imaginator.model.filters import Filter, merge_lines
+from imaginator.model.fingerprint import Fingerprint
 from imaginator.model.image import Image, Origin, Package, Trigger
 from imaginator.model.manifest import ComputedFile, Manifest
 from imaginator.model.settings import BootstrapStream, Settings
@@ -24,11 +25,12 @@ _NO_TREE = Entry(b"", Inode(Kind.DIRECTORY, 0o755))
 
 
 class Ingredients(NamedTuple):
-    """What a manifest build was made from."""
+    """What a manifest build was made from; the fingerprint still without the package index."""
 
     checkout: Checkout
     manifest: Manifest
     source: Image
+    fingerprint: Fingerprint
 
 
 def draft(job: Job, packages: tuple[Package, ...], now: float) -> Image:
@@ -56,9 +58,12 @@ def with_bootstrap(image: Image, definition: BootstrapStream, said: Description,
     )
 
 
-def with_manifest(image: Image, made_from: Ingredients, environment: dict[str, str]) -> Image:
-    """A draft with what its manifest says; the source image lends its packager type, and more to ``.add`` files."""
-    checkout, manifest, source = made_from
+def with_manifest(image: Image, made_from: Ingredients, environment: dict[str, str], index: str) -> Image:
+    """A draft with what its manifest says; the source image lends its packager type, and more to ``.add`` files.
+
+    ``index`` is the state of the package index that was installed from.
+    """
+    checkout, manifest, source, fingerprint = made_from
     origin = msgspec.structs.replace(
         image.origin,
         source_image=source.name,
@@ -74,6 +79,7 @@ def with_manifest(image: Image, made_from: Ingredients, environment: dict[str, s
         owners=manifest.owners,
         origin=origin,
         packager_type=source.packager_type,
+        fingerprint=msgspec.structs.replace(fingerprint, index=index),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from imaginator.build import packager
 from imaginator.build.construction import Access, Construction, together
@@ -17,6 +18,7 @@ from imaginator.build.tests import run_tests
 from imaginator.model.build import Stage
 from imaginator.model.errors import BuildFailed
 from imaginator.model.filters import Filter
+from imaginator.model.fingerprint import digest
 from imaginator.model.image import Package
 from imaginator.model.manifest import Manifest
 from imaginator.model.tree import Kind
@@ -30,10 +32,56 @@ _HOST_RESOLVER = Path("/etc/resolv.conf")
 _LARGEST_SCRIPT = 1 << 20
 
 
-class Recipe:
-    """A manifest in ``directory``, applied to the tree of a construction; every step may raise `BuildFailed`.
+class Packaging(NamedTuple):
+    """What a build knows of its source image's packager.
 
-    ``downloads`` are the packages that the packager need not download again.
+    ``downloads`` are the packages that it need not download again; ``index_command`` is its packager type's.
+    """
+
+    downloads: Downloads | None = None
+    index_command: tuple[str, ...] = ()
+
+
+class Steps:
+    """What a manifest in ``directory`` does to the tree of a construction; every step may raise `BuildFailed`."""
+
+    def __init__(self, construction: Construction, directory: Path, manifest: Manifest) -> None:
+        self._construction = construction
+        self._tree = construction.tree
+        self._monitor = construction.monitor
+        self._directory = directory
+        self._manifest = manifest
+
+    async def prepare(self) -> None:
+        """Steps 2 to 4: what the packages need."""
+        self._monitor.stage(Stage.FILES)
+        await let_resolve(self._construction)
+        await self._copy("files")
+        await self._append("files.append")
+        self._monitor.stage(Stage.PRE_INSTALL_SCRIPTS)
+        await self._run("pre-install-scripts")
+
+    async def _run(self, name: str, mounts: bool = True) -> None:
+        await run_scripts(self._construction, self._directory / name, Access(self._may_reach_out(name), mounts))
+
+    def _may_reach_out(self, name: str) -> bool:
+        """Whether what a directory of the manifest holds is run with network."""
+        return self._construction.network and name not in self._manifest.file.without_network
+
+    async def _copy(self, name: str, target: bytes = b"/") -> None:
+        if (self._directory / name).is_dir():
+            await self._tree.copy_in(self._directory, name, target)
+
+    async def _append(self, name: str) -> None:
+        if (self._directory / name).is_dir():
+            for path in await self._tree.append_in(self._directory, name):
+                self._monitor.note(f"{name}: {os.fsdecode(path)} is a symbolic link: skipped")
+
+
+class Recipe(Steps):
+    """All steps of a manifest.
+
+    ``index`` is the state of the package index that was installed from, empty where none was, or nobody can tell.
     """
 
     def __init__(
@@ -42,15 +90,12 @@ class Recipe:
         directory: Path,
         manifest: Manifest,
         matching: Matching,
-        downloads: Downloads | None = None,
+        packaging: Packaging,
     ) -> None:
-        self._construction = construction
-        self._tree = construction.tree
-        self._monitor = construction.monitor
-        self._directory = directory
-        self._manifest = manifest
+        super().__init__(construction, directory, manifest)
+        self.index = ""
         self._matching = matching
-        self._downloads = downloads
+        self._packaging = packaging
 
     async def apply(self, stream: str, shared: Sequence[Bind]) -> tuple[Package, ...]:
         """All steps but packing; the packages that are installed in the end. Steps 2 to 9 see what is ``shared``."""
@@ -58,7 +103,7 @@ class Recipe:
         devices = await self._tree.make_mount_points([DEVICES])
         stubs = await self._tree.make_mount_points(SYSTEM_MOUNTS)
         async with self._construction.sharing(shared):
-            await self._fill()
+            await self.prepare()
             await self._install()
             await self._configure()
             await self._clean()
@@ -69,22 +114,15 @@ class Recipe:
         await self._tree.remove_mount_points(devices)
         return packages
 
-    async def _fill(self) -> None:
-        """Steps 2 to 4: what the packages need."""
-        self._monitor.stage(Stage.FILES)
-        await self._tree.write(_RESOLVER, resolver_configuration(_text(_HOST_RESOLVER)))
-        await self._copy("files")
-        await self._append("files.append")
-        self._monitor.stage(Stage.PRE_INSTALL_SCRIPTS)
-        await self._run("pre-install-scripts")
-
     async def _install(self) -> None:
         """Step 5: the packages; an empty list does nothing."""
         self._monitor.stage(Stage.PACKAGES)
         if not self._manifest.packages:
             return
-        async with offered(self._downloads, self._construction) as binds:
-            for step in (("update",), ("upgrade",), ("install", *self._manifest.packages)):
+        async with offered(self._packaging.downloads, self._construction) as binds:
+            await self._construction.packager_online("update", binds=binds)
+            self.index = await index_state(self._construction, self._packaging.index_command)
+            for step in (("upgrade",), ("install", *self._manifest.packages)):
                 await self._construction.packager_online(*step, binds=binds)
 
     async def _configure(self) -> None:
@@ -113,21 +151,21 @@ class Recipe:
         if (self._directory / "tests").is_dir() and status is not None and status.kind is not Kind.DIRECTORY:
             raise BuildFailed(f"{TESTS.decode()} of the image is a link: tests behind it would not be run")
 
-    async def _run(self, name: str, mounts: bool = True) -> None:
-        await run_scripts(self._construction, self._directory / name, Access(self._may_reach_out(name), mounts))
 
-    def _may_reach_out(self, name: str) -> bool:
-        """Whether what a directory of the manifest holds is run with network."""
-        return self._construction.network and name not in self._manifest.file.without_network
+async def index_state(construction: Construction, command: Sequence[str]) -> str:
+    """What differs when the package index does, as ``command`` has it; empty where it cannot tell."""
+    if not command:
+        return ""
+    try:
+        return digest(await construction.packager_answer("run", *command))
+    except BuildFailed as error:
+        construction.monitor.note(f"the state of the package index is not known: {error}")
+        return ""
 
-    async def _copy(self, name: str, target: bytes = b"/") -> None:
-        if (self._directory / name).is_dir():
-            await self._tree.copy_in(self._directory, name, target)
 
-    async def _append(self, name: str) -> None:
-        if (self._directory / name).is_dir():
-            for path in await self._tree.append_in(self._directory, name):
-                self._monitor.note(f"{name}: {os.fsdecode(path)} is a symbolic link: skipped")
+async def let_resolve(construction: Construction) -> None:
+    """Let the commands find hosts by name."""
+    await construction.tree.write(_RESOLVER, resolver_configuration(_text(_HOST_RESOLVER)))
 
 
 async def require_packager(construction: Construction) -> None:

@@ -42,12 +42,16 @@ class SourceLocation(NamedTuple):
 
 
 class Checkout(NamedTuple):
-    """A manifest's directory on this machine; commit and branch are empty where there is no Git."""
+    """A manifest's directory on this machine; commit and branch are empty where there is no Git.
+
+    ``content`` differs where anything in the directory does; it is empty for a plain one, whose files tell.
+    """
 
     directory: Path
     commit: str
     branch: str
     public_url: str
+    content: str = ""
 
 
 class Known(NamedTuple):
@@ -85,8 +89,17 @@ class Sources:
         mirror = self._mirror(remote)
         revision = await mirror.fetch(remote, location.branch)
         into.mkdir(parents=True)
+        content = await mirror.content(remote, revision.commit, directory)
         found = await mirror.check_out(remote, revision.commit, directory, into)
-        return Checkout(found, revision.commit, revision.branch, location.shown)
+        return Checkout(found, revision.commit, revision.branch, location.shown, content)
+
+    async def content(self, location: SourceLocation, commit: str, redactor: Redactor) -> str:
+        """What differs where anything of the location's directory does, in a commit that `head` told.
+
+        Raises what `fetch` does.
+        """
+        remote = _remote(location.url, location.shown, redactor)
+        return await self._mirror(remote).content(remote, commit, relative_directory(location))
 
     async def read(self, file: RepositoryFile, shown: str, redactor: Redactor, known: str, limit: int) -> Known:
         """A file of at most ``limit`` bytes of a repository's default branch, unless its commit is still ``known``.

@@ -16,7 +16,12 @@ from imaginator.cli.fetching import save, unpack
 from imaginator.cli.following import Follower, Record
 from imaginator.cli.graphs import get_dependencies, get_digraph
 from imaginator.cli.output import Progress, json_option, note, show_json, show_result, show_table, show_text
-from imaginator.cli.pausing import disable_auto_builds, disable_build_requests, enable_build_requests
+from imaginator.cli.pausing import (
+    disable_auto_builds,
+    disable_build_requests,
+    enable_build_requests,
+    start_auto_builds,
+)
 from imaginator.model.build import State
 from imaginator.model.durations import format_duration, format_size
 from imaginator.rpc.client import Client
@@ -252,5 +257,5 @@ def _parsed(text: str) -> datetime:
 
 COMMANDS = (
     build_image, list_builds, cancel_build, disable_auto_builds, disable_build_requests, enable_build_requests,
-    list_images, show_image, get_image, get_dependencies, get_digraph, check_manifest, check_config,
+    start_auto_builds, list_images, show_image, get_image, get_dependencies, get_digraph, check_manifest, check_config,
 )  # fmt: skip

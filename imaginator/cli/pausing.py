@@ -1,4 +1,4 @@
-"""The commands that disable automatic builds and build requests for a while."""
+"""The commands that disable automatic builds and build requests for a while, and start automatic builds."""
 
 from __future__ import annotations
 
@@ -44,6 +44,17 @@ def disable_build_requests(context: click.Context, disable_for: float, as_json: 
 def enable_build_requests(context: click.Context, as_json: bool) -> None:
     """Accept requests for builds again."""
     _disable(context, Disabled.BUILD_REQUESTS, 0, as_json)
+
+
+@click.command("start-auto-builds")
+@click.option("--wait-to-start", is_flag=True, help="Where automatic builds are under way, wait for their end first.")
+@click.option("--wait-for-complete", is_flag=True, help="Return when all builds have ended.")
+@click.pass_context
+def start_auto_builds(context: click.Context, wait_to_start: bool, wait_for_complete: bool) -> None:
+    """Bring all images up to date that are rebuilt automatically, now rather than after the interval."""
+    with connect(context) as client:
+        client.call("Imaginator.StartAutoBuilds", WaitToStart=wait_to_start, WaitForComplete=wait_for_complete)
+    note("automatic builds have ended" if wait_for_complete else "automatic builds have begun")
 
 
 def _disable(context: click.Context, what: Disabled, seconds: float, as_json: bool) -> None:

@@ -81,7 +81,8 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     the requester had full access, so that no limit of users holds. ``attempt`` counts starts: 0 while never started.
     ``parent`` is the build that waits for this one, if any. ``for_people``: somebody asked for it, or for a build that
     waits for it, so that it comes before those that the daemon wants for itself. ``place`` is where it stands in the
-    queue, 1 being next; 0 where it is not queued. It is told, and never written down.
+    queue, 1 being next; 0 where it is not queued. It is told, and never written down. ``reason`` is why the daemon
+    builds it by itself.
     """
 
     build_id: str
@@ -100,3 +101,4 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     privileged: bool = False
     for_people: bool = False
     place: int = 0
+    reason: str = ""

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from imaginator.model.fingerprint import Fingerprint
 from imaginator.model.tree import Entry
 
 
@@ -62,7 +63,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     ``expires_at`` None means never (pinned). ``links`` lists every hard-link group's paths, each group sorted, so that
     a build that touches one name finds the others without walking the tree; ``computed`` likewise lists the paths of
     computed files, and is None in images that were made before it was kept. ``packager_type`` is that of the bootstrap
-    at the bottom, empty in images made before it was recorded.
+    at the bottom, empty in images made before it was recorded. ``fingerprint`` says what the image was made from, None
+    in images made before it was kept; ``confirmed_at`` when it was last found to be what a new build would make.
     """
 
     name: str
@@ -79,6 +81,13 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     origin: Origin = Origin()
     figures: Figures = Figures()
     packager_type: str = ""
+    fingerprint: Fingerprint | None = None
+    confirmed_at: datetime | None = None
+
+    @property
+    def current_at(self) -> datetime:
+        """When it was up to date for the last time, as far as is known."""
+        return self.confirmed_at or self.created_at
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -12,6 +12,8 @@ from imaginator.model.places import Path
 from imaginator.model.words import check_word, seen_by_a_shell
 
 _SHOWN = 60
+_OURS = ("IndexCommand", "SimulateCommand")
+"""The original has no such commands."""
 
 
 class ListCommand(msgspec.Struct, frozen=True, rename="pascal"):
@@ -34,14 +36,21 @@ class PackageCache(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class PackagerType(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """How one family of packages is handled; an absent command does nothing and succeeds."""
+    """How one family of packages is handled; an absent command does nothing and succeeds.
+
+    ``index_command`` prints something that differs when the package index does. ``simulate_command``, given names of
+    packages, prints what upgrading and then installing them would bring now: a name and a version a line, ``-`` for the
+    version of a package that would go. Where they are absent, nobody can tell without installing.
+    """
 
     clean_command: tuple[str, ...] = ()
     clean_patterns: tuple[str, ...] = ()
+    index_command: tuple[str, ...] = ()
     install_command: tuple[str, ...] = ()
     list_command: ListCommand = ListCommand()
     package_cache: PackageCache | None = None
     remove_command: tuple[str, ...] = ()
+    simulate_command: tuple[str, ...] = ()
     update_command: tuple[str, ...] = ()
     upgrade_command: tuple[str, ...] = ()
     verbatim: tuple[str, ...] = ()
@@ -49,9 +58,11 @@ class PackagerType(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     def words(self) -> Iterator[tuple[Path, str]]:
         """Each word of each command, with its place."""
         yield from _placed(("CleanCommand",), self.clean_command)
+        yield from _placed(("IndexCommand",), self.index_command)
         yield from _placed(("InstallCommand",), self.install_command)
         yield from _placed(("ListCommand", "ArgList"), self.list_command.arg_list)
         yield from _placed(("RemoveCommand",), self.remove_command)
+        yield from _placed(("SimulateCommand",), self.simulate_command)
         yield from _placed(("UpdateCommand",), self.update_command)
         yield from _placed(("UpgradeCommand",), self.upgrade_command)
 
@@ -80,7 +91,7 @@ def literal_arguments(packager: PackagerType) -> Iterator[tuple[Path, str]]:
     dpkg or rpm holds, dollar signs and all. A warning that everybody gets is one that nobody reads.
     """
     for place, word in packager.words():
-        if seen_by_a_shell(word):
+        if seen_by_a_shell(word) and place[0] not in _OURS:
             yield place, _sentence(word)
 
 

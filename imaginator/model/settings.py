@@ -15,11 +15,12 @@ from imaginator.model.names import check_stream_name
 from imaginator.model.packagers import PackagerType, check_packager
 from imaginator.model.places import Path
 from imaginator.model.problems import Warn, untold
+from imaginator.model.renewal import Renewal
 from imaginator.model.variables import expand
 from imaginator.model.words import check_word
 
 
-class BootstrapStream(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+class BootstrapStream(Renewal, frozen=True, kw_only=True, rename="pascal"):
     """A stream whose image comes from a command run on an empty directory, its ``$dir``.
 
     The URLs are of files that say what manifests say in ``filter``, ``tags.json`` and ``triggers``.

@@ -14,10 +14,11 @@ from imaginator.model.limits import StreamLimits
 from imaginator.model.names import check_stream_name
 from imaginator.model.patterns import Patterns
 from imaginator.model.problems import Warn, untold
+from imaginator.model.renewal import Renewal
 from imaginator.model.variables import expand
 
 
-class Stream(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+class Stream(Renewal, frozen=True, kw_only=True, rename="pascal"):
     """One image stream. ``manifest_url`` is a Git URL or ``dir:///path``; both manifest fields may hold variables."""
 
     manifest_url: str

@@ -56,6 +56,13 @@ class BuildId(msgspec.Struct, frozen=True, rename="pascal"):
     build_id: str
 
 
+class StartAutoBuilds(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What to wait for: the end of a cycle that is under way, which else is an error; and the end of the new one."""
+
+    wait_to_start: bool = False
+    wait_for_complete: bool = False
+
+
 class BuiltImage(msgspec.Struct, frozen=True, rename="pascal"):
     """What a build brought."""
 
@@ -192,6 +199,11 @@ async def _disable_build_requests(builder: Builder, caller: Caller, request: Dis
     return DisabledUntil(await builder.disable(Disabled.BUILD_REQUESTS, request.disable_for, caller))
 
 
+async def _start_auto_builds(builder: Builder, _caller: Caller, request: StartAutoBuilds) -> Nothing:
+    await builder.automation.start(request.wait_to_start, request.wait_for_complete)
+    return Nothing()
+
+
 async def _list_images(builder: Builder, _caller: Caller, request: WantedImages) -> Images:
     return Images(tuple(await builder.store.list(request.prefix)))
 
@@ -259,6 +271,10 @@ _TABLE = (
         "Imaginator.CancelBuild", BuildId, BuildRecord, _cancel_build,
         "Cancel a build; for its requester and callers with full access.",
         Access.ANYONE,
+    ),
+    Method(
+        "Imaginator.StartAutoBuilds", StartAutoBuilds, Nothing, _start_auto_builds,
+        "Begin to bring all images up to date that are rebuilt automatically, now rather than after the interval.",
     ),
     Method(
         "Imaginator.DisableAutoBuilds", DisableFor, DisabledUntil, _disable_auto_builds,

@@ -1,65 +1,217 @@
-"""Rebuilds images by itself: every interval all bootstrap streams, then the streams that are listed for it.
+"""Keeps images up to date by itself: every interval all bootstrap streams, and the streams that are listed for it.
 
-An image so built expires after twice the interval; where its build fails, the one before is kept as long instead.
+A *cycle* looks at each of these streams, at the stream that it builds on first, and has an image built where what goes
+into one has changed. Otherwise, and where a build fails, the latest image is extended: it lives for twice the interval
+from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
+from imaginator.build.job import SourceWish
+from imaginator.build.sharing import Shared
 from imaginator.model.build import BuildRequest, State
-from imaginator.model.errors import ImaginatorError
-from imaginator.schedule.builder import Builder
+from imaginator.model.durations import format_duration
+from imaginator.model.errors import BuildFailed, ImaginatorError, Refused
+from imaginator.model.pauses import Disabled
+from imaginator.schedule.builder import Builder, Verdict
 from imaginator.schedule.configuration import Configuration
+from imaginator.schedule.freshness import Freshness
+from imaginator.schedule.patience import Patience
+from imaginator.schedule.pauses import Pauses
 from imaginator.store.interface import Wanted
+
+WITHOUT_INTERVAL = 3600.0
+"""Seconds that images live which are built by a cycle that somebody started, where there is no interval."""
+
+UNCHANGED = "nothing has changed"
 
 _log = Logger()
 
 
-class AutoBuild:
-    """One cycle is one `run`; ``interval`` is in seconds."""
+class AutoBuildParts(NamedTuple):
+    """What cycles need. ``interval`` is in seconds, 0 where they are only started by hand."""
 
-    def __init__(self, builder: Builder, configuration: Configuration, interval: float) -> None:
-        self._builder = builder
-        self._configuration = configuration
-        self._interval = interval
+    builder: Builder
+    configuration: Configuration
+    freshness: Freshness
+    pauses: Pauses
+    interval: float
+
+    @property
+    def life(self) -> float:
+        """Seconds that an image lives which is built or extended."""
+        return 2 * self.interval or WITHOUT_INTERVAL
+
+
+class AutoBuild(Service):
+    """One cycle at a time; ``verdicts`` are by stream."""
+
+    def __init__(self, parts: AutoBuildParts) -> None:
+        self._parts = parts
+        self._patience = Patience(parts.interval)
+        self._running: Shared[None] | None = None
+        self.verdicts: dict[str, Verdict] = {}
 
     async def run(self) -> None:
-        """Bring every stream up to date, sources before the streams over them; returns when all have ended."""
-        settings = self._configuration.settings
-        bootstraps = sorted(settings.bootstrap_streams)
-        await self._rebuild(bootstraps)
-        await self._rebuild([name for name in settings.image_streams_to_auto_rebuild if name not in bootstraps])
+        """One cycle, the one that is under way if there is one; returns when all its streams are done with."""
+        await self._begun().result()
 
-    async def _rebuild(self, names: Sequence[str]) -> None:
-        work = [Deferred.fromCoroutine(self._one(name)) for name in names]
-        try:
-            await gatherResults(work, consumeErrors=True)
-        except FirstError as first:
-            first.subFailure.raiseException()
+    async def start(self, wait_to_start: bool, wait_for_complete: bool) -> None:
+        """Begin a cycle now; raises `Refused` where one is under way, unless it is to be waited for."""
+        if self._running is not None and not wait_to_start:
+            raise Refused("auto build busy")
+        while self._running is not None:
+            await self._running.result()
+        begun = self._begun()
+        if wait_for_complete:
+            await begun.result()
 
-    async def _one(self, name: str) -> None:
-        """Build one stream, or let its latest image live on."""
-        request = BuildRequest(stream_name=name, expires_in=2 * self._interval, max_source_age=2 * self._interval)
+    async def stopService(self) -> None:  # noqa: N802 - Twisted's name
+        """End what is under way; builds are the builder's."""
+        super().stopService()
+        if self._running is not None:
+            await self._running.end()
+
+    def _begun(self) -> Shared[None]:
+        if self._running is None:
+            self._running = Shared(self._cycle())
+        return self._running
+
+    async def _cycle(self) -> None:
+        begun = self._parts.builder.now()
+        cycle = _Cycle(self._parts, self._patience, self.verdicts)
         try:
-            record = await self._builder.rebuild(request)
-            built = record.state is State.SUCCEEDED
-        except ImaginatorError as error:
-            _log.warn("automatic rebuild of {name}: {error}", name=name, error=str(error))
-            built = False
-        if not built:
+            await cycle.run()
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("the automatic rebuild failed")
+        finally:
+            self._running = None
+        took = (self._parts.builder.now() - begun).total_seconds()
+        _log.info("automatic rebuild: {told}, in {took}", told=cycle.told(), took=format_duration(round(took, 1)))
+
+
+class _Cycle:
+    """One cycle; each stream is done with once, whoever asks for it."""
+
+    def __init__(self, parts: AutoBuildParts, patience: Patience, verdicts: dict[str, Verdict]) -> None:
+        self._parts = parts
+        self._patience = patience
+        self._verdicts = verdicts
+        self._round = parts.freshness.round()
+        self._streams: dict[str, Shared[None]] = {}
+        self._waits: dict[str, str] = {}
+        self._counts = {"built": 0, "extended": 0, "failed": 0}
+
+    async def run(self) -> None:
+        """See to all streams; where it is cancelled, that ends."""
+        settings = self._parts.configuration.settings
+        names = sorted({*settings.bootstrap_streams, *settings.image_streams_to_auto_rebuild})
+        for gone in self._verdicts.keys() - set(names):
+            del self._verdicts[gone]
+        try:
+            ended = await DeferredList([self._settled(name) for name in names], consumeErrors=True)
+            if not all(good for good, _ in ended):
+                raise CancelledError  # nothing else keeps a stream from being done with
+        finally:
+            for stream in self._streams.values():
+                await stream.end()
+            await self._round.heads.close()
+
+    def told(self) -> str:
+        """What came of it, in numbers."""
+        counts = ", ".join(f"{count} {what}" for what, count in self._counts.items())
+        return f"{len(self._streams)} streams looked at, {counts}"
+
+    def _settled(self, name: str) -> Deferred[None]:
+        if name not in self._streams:
+            self._streams[name] = Shared(self._see_to(name))
+        return self._streams[name].result()
+
+    async def _see_to(self, name: str) -> None:
+        try:
+            await self._decide(name)
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("automatic rebuild of {name}", name=name)
+            self._judge(name, "failed", "the daemon's log tells more")
+
+    async def _decide(self, name: str) -> None:
+        """Build, or let the latest image live on."""
+        if (until := self._parts.pauses.until(Disabled.AUTO_BUILDS)) is not None:
             await self._extend(name)
+            return self._judge(name, "extended", f"automatic builds are disabled until {until:%Y-%m-%d %H:%M:%S} UTC")
+        reason = await self._reason(name)
+        if not reason:
+            self._patience.forget(name)
+            await self._extend(name, confirmed=True)
+            return self._judge(name, "extended", UNCHANGED)
+        if pause := self._patience.pause(name, reason, self._parts.builder.now()):
+            await self._extend(name)
+            return self._judge(name, "extended", f"{pause} ({reason})")
+        return await self._build(name, reason)
 
-    async def _extend(self, name: str) -> None:
-        """Never shortens a life; an image that does not expire is left alone."""
-        image = await self._builder.store.find_latest(Wanted(name))
-        if image is None or image.expires_at is None:
+    async def _reason(self, name: str) -> str:
+        async def settled(wish: SourceWish) -> None:
+            await self._source(name, wish)
+
+        try:
+            return await self._parts.freshness.reason(self._request(name), self._round, settled)
+        except ImaginatorError as error:
+            # The build will fail of it, for all to see; or it was a moment's trouble.
+            return f"what goes into an image cannot be seen: {self._parts.configuration.redact(str(error))}"
+
+    async def _source(self, name: str, wish: SourceWish) -> None:
+        """Wait for the stream that ``name`` builds on, which thereby belongs to the cycle; raises `BuildFailed`."""
+        if wish.commit or wish.variables or await self._parts.configuration.find(wish.stream) is None:
             return
-        until = self._builder.now() + timedelta(seconds=2 * self._interval)
-        if until > image.expires_at:
-            await self._builder.store.set_expiry(image.name, until)
-            _log.info("image {name} is kept until {until}", name=image.name, until=until.isoformat())
+        path = [name, wish.stream]
+        while path[-1] != name and path[-1] in self._waits:
+            path.append(self._waits[path[-1]])
+        if path[-1] == name:
+            raise BuildFailed(f"build cycle: {' -> '.join(path)}")
+        self._waits[name] = wish.stream
+        try:
+            await self._settled(wish.stream)
+        finally:
+            del self._waits[name]
+
+    async def _build(self, name: str, reason: str) -> None:
+        try:
+            record = await self._parts.builder.rebuild(self._request(name), reason)
+            problem = record.failure.message if record.failure else ""
+            good = record.state is State.SUCCEEDED
+        except ImaginatorError as error:
+            problem, good = str(error), False
+        if good:
+            self._patience.forget(name)
+            return self._judge(name, "built", reason)
+        self._patience.failed(name, reason, self._parts.builder.now())
+        await self._extend(name)
+        return self._judge(name, "failed", self._parts.configuration.redact(problem))
+
+    async def _extend(self, name: str, confirmed: bool = False) -> None:
+        """Let the latest image live on; ``confirmed`` where it is what a new build would make."""
+        store, now = self._parts.builder.store, self._parts.builder.now()
+        image = await store.find_latest(Wanted(name))
+        if image is not None:
+            await store.extend(image.name, now + timedelta(seconds=self._parts.life), now if confirmed else None)
+
+    def _judge(self, name: str, what: str, words: str) -> None:
+        self._counts[what] += 1
+        failed = what == "failed"
+        self._verdicts[name] = Verdict(self._parts.builder.now(), f"{what}: {words}", failed)
+        if words != UNCHANGED:
+            _log.info("automatic rebuild of {name}: {what}: {words}", name=name, what=what, words=words)
+
+    def _request(self, name: str) -> BuildRequest:
+        return BuildRequest(stream_name=name, expires_in=self._parts.life, max_source_age=self._parts.life)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 from twisted.application.service import Service
@@ -55,6 +55,34 @@ class Status(NamedTuple):
     pauses: Sequence[Pause]
 
 
+class Verdict(NamedTuple):
+    """What the last automatic cycle made of a stream."""
+
+    at: datetime
+    words: str
+    failed: bool = False
+
+
+class Automation(Protocol):
+    """The cycles that bring images up to date; `imaginator.schedule.autobuild.AutoBuild` is one."""
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """By stream."""
+
+    async def start(self, wait_to_start: bool, wait_for_complete: bool) -> None:
+        """Begin a cycle now; raises `Refused` where one is under way, unless it is to be waited for."""
+
+
+class NoAutomation:
+    """Where nothing is done by itself."""
+
+    verdicts: Mapping[str, Verdict] = {}
+
+    async def start(self, wait_to_start: bool, wait_for_complete: bool) -> None:
+        """There is nothing to start."""
+
+
 class Builder(Service):
     """Builds images; ``store_line`` tells people which image store is used.
 
@@ -72,6 +100,7 @@ class Builder(Service):
         self._runner = Runner(parts)
         self._store_line = store_line
         self.rpc_closed = ""
+        self.automation: Automation = NoAutomation()
 
     async def load(self) -> None:
         """Take up what an earlier daemon left; comes before the service starts."""
@@ -125,9 +154,11 @@ class Builder(Service):
             raise Refused(f"busy: a build of {request.stream_name} would have to wait")
         return self._placed(await (self._join(known, plain) if known else self._add(record)))
 
-    async def rebuild(self, request: BuildRequest) -> BuildRecord:
+    async def rebuild(self, request: BuildRequest, reason: str = "") -> BuildRecord:
         """Build for the daemon itself, and return the final record; joins any build whose image serves as well."""
-        record = self._queue.equivalent(request) or await self._add(self._record(request, _AUTOMATON))
+        record = self._queue.equivalent(request)
+        if record is None:
+            record = await self._add(msgspec.structs.replace(self._record(request, _AUTOMATON), reason=reason))
         return await self.wait(record.build_id)
 
     async def _join(self, known: BuildRecord, request: BuildRequest) -> BuildRecord:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imaginator.build.environment import fixed_variables
+from imaginator.build.heads import Heads
 from imaginator.build.sources import Sources
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed
@@ -24,7 +25,7 @@ from imaginator.model.graph import Graph
 from imaginator.sandbox.process import Reactor
 from imaginator.schedule.census import Census
 from imaginator.schedule.configuration import Configuration
-from imaginator.schedule.places import NO_PLAN, Heads, PlainManifest, Plan, Repository, Setting, look_at, plan_of
+from imaginator.schedule.places import NO_PLAN, PlainManifest, Plan, Repository, Setting, look_at, plan_of
 from imaginator.store.interface import ImageStore
 from imaginator.store.workers import Workers
 
@@ -142,10 +143,10 @@ class Dependencies(Service):
             waiters.pop(0).callback(result)
 
     async def _attempt(self) -> None:
-        begun = self._now()
+        begun, heads = self._now(), Heads(self._parts.sources)
         told: list[str] = []
         try:
-            graph = await self._generate(told)
+            graph = await self._generate(heads, told)
         except CancelledError:
             raise
         except Exception:
@@ -153,11 +154,13 @@ class Dependencies(Service):
             self._latest = self._latest._replace(attempted_at=begun, attempt_error="the daemon's log tells more")
         else:
             self._latest = Snapshot(graph, "".join(f"{line}\n" for line in told), begun, begun)
+        finally:
+            await heads.close()
 
-    async def _generate(self, told: list[str]) -> Graph:
+    async def _generate(self, heads: Heads, told: list[str]) -> Graph:
         """Look at every manifest; sources that are streams by a pattern are looked at, too, until there are no more."""
         parts = self._parts
-        configuration, heads = parts.configuration, Heads(parts.sources)
+        configuration = parts.configuration
         census = Census(
             configuration.settings, configuration.streams, await parts.store.streams(), self._census.followed
         )

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from imaginator.build.environment import environment_of
 from imaginator.build.gathering import Answer
 from imaginator.build.glance import NO_VERSION, Glances, is_version, manifest_path
+from imaginator.build.heads import Heads
 from imaginator.build.locations import locate, shown_place, source_stream
-from imaginator.build.sources import PLAIN, SourceLocation, Sources, relative_directory
+from imaginator.build.sources import PLAIN, SourceLocation, relative_directory
 from imaginator.model.errors import BuildFailed, ConfigurationError, ImaginatorError
 from imaginator.model.giturl import check_length
 from imaginator.model.manifest import decode_source_image
@@ -106,26 +107,6 @@ def look_at(manifests: Iterable[PlainManifest], redactor: Redactor) -> int:
         for manifest in changed:
             manifest.read(glances)
     return len(changed)
-
-
-class Heads:
-    """The commits of repositories' default branches, each asked for once."""
-
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
-        self._known: dict[str, str | ImaginatorError] = {}
-
-    async def of(self, location: SourceLocation, redactor: Redactor) -> str:
-        """The commit of a repository, fetched; raises what `Sources.head` raises."""
-        if location.url not in self._known:
-            try:
-                self._known[location.url] = await self.sources.head(location, redactor)
-            except ImaginatorError as error:
-                self._known[location.url] = error
-        known = self._known[location.url]
-        if isinstance(known, ImaginatorError):
-            raise known
-        return known
 
 
 class Repository:

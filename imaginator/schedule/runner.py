@@ -18,20 +18,15 @@ from twisted.logger import Logger
 
 from imaginator.build.buildlog import LARGEST_LOG, BuildLog
 from imaginator.build.engine import Engine
-from imaginator.build.job import Job, SourceWish
+from imaginator.build.job import SourceWish
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, State
-from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, TimedOut
 from imaginator.model.image import Image
-from imaginator.model.limits import StreamLimits
-from imaginator.model.packagers import PackagerType
-from imaginator.model.settings import BootstrapStream
-from imaginator.model.streams import Stream
-from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor
 from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.configuration import Configuration
+from imaginator.schedule.jobs import Jobs
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.sources import SourceFinder
 from imaginator.store.interface import ImageStore
@@ -54,8 +49,7 @@ class RunnerParts(NamedTuple):
     archive: LogArchive
     logs: Path
     limits: BuildLimits
-    sandbox_limits: Limits
-    destinations: Destinations = EVERYWHERE
+    jobs: Jobs
     obstacle: Callable[[], str] = str
 
 
@@ -144,6 +138,8 @@ class Runner:
         limit = self._parts.archive.room_for(LARGEST_LOG)
         running = Running(BuildLog(path, self._parts.configuration.redactor, self._parts.reactor, limit))
         self._running[record.build_id] = running
+        if record.reason:
+            running.log.note(f"built automatically: {record.reason}")
         life = Deferred.fromCoroutine(self._live(record, running))
         life.addErrback(lambda failure: _log.failure("build {id}", failure, id=record.build_id))
         life.addBoth(lambda _: running.ended.callback(None))
@@ -206,46 +202,13 @@ class Runner:
         return min([self._parts.limits.maximum_duration, *(wish for wish in wishes if wish)])
 
     async def _work(self, record: BuildRecord, running: Running) -> Image:
-        job = await self._job(record)
+        job = await self._parts.jobs.of(record)
         monitor = Progress(self._parts.queue, record.build_id, running.log)
 
         async def source(wish: SourceWish) -> Image:
             return await self._sources.find(record, running, wish)
 
         return await self._parts.engine.build(job, monitor, source)
-
-    async def _job(self, record: BuildRecord) -> Job:
-        request = record.request
-        configuration = self._parts.configuration
-        definition = await configuration.find(request.stream_name)
-        if definition is None:
-            raise BuildFailed(f"unknown stream: {request.stream_name}")
-        return Job(
-            build_id=record.build_id,
-            attempt=record.attempt,
-            stream_name=request.stream_name,
-            request=request,
-            definition=definition,
-            packager=self._packager(definition),
-            arch=configuration.arch,
-            secrets=configuration.secrets,
-            settings=configuration.settings,
-            requester=record.requester,
-            expires_in=request.expires_in,
-            limits=self._operators_limits(definition).within(limits_of(definition.limits)),
-            destinations=self._parts.destinations,
-            privileged=record.privileged,
-        )
-
-    def _operators_limits(self, definition: BootstrapStream | Stream) -> Limits:
-        """The flags'; what a bootstrap adds is its whole tree, and the operator's: no disk has to be made for it."""
-        limits = self._parts.sandbox_limits
-        return limits if isinstance(definition, Stream) else limits._replace(disk=0, inodes=0)
-
-    def _packager(self, definition: BootstrapStream | Stream) -> PackagerType | None:
-        if isinstance(definition, Stream):
-            return None
-        return self._parts.configuration.settings.packager_types[definition.packager_type]
 
     async def _conclude(self, record: BuildRecord, running: Running, outcome: dict[str, object]) -> None:
         """Close the log and the record, and tell the waiters."""
@@ -294,14 +257,3 @@ class Runner:
         for one in running:
             one.interrupt(None)
         await gatherResults([one.ended for one in running])
-
-
-def limits_of(wanted: StreamLimits) -> Limits:
-    """A stream's limits for the sandbox."""
-    return Limits(
-        memory=wanted.bytes_of_memory,
-        processes=wanted.processes,
-        disk=wanted.bytes_of_disk,
-        inodes=wanted.inodes,
-        cpu_weight=wanted.cpu_weight,
-    )

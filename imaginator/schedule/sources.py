@@ -55,7 +55,7 @@ class SourceFinder:
         """Why there must be another image; empty when this one will do."""
         if image is None:
             return f"no source image: {stream}"
-        age = (self._runner.now() - image.created_at).total_seconds()
+        age = (self._runner.now() - image.current_at).total_seconds()
         if request.max_source_age and age > request.max_source_age:
             return f"too old source image: {stream} ({format_duration(age)})"
         return ""

@@ -15,7 +15,9 @@ from twisted.logger import ILogObserver, Logger, LogPublisher
 from imaginator.build.engine import Engine, EngineParts
 from imaginator.build.environment import PATH
 from imaginator.build.fetch import Fetcher
+from imaginator.build.looking import Looker, LookerParts
 from imaginator.build.sources import Sources
+from imaginator.build.survey import Surveyor, SurveyorParts
 from imaginator.model.architectures import architecture
 from imaginator.model.errors import ConfigurationError
 from imaginator.model.identity import Trusted
@@ -24,10 +26,13 @@ from imaginator.rpc.operations import Operations
 from imaginator.sandbox.limits import Limits, remove_stale
 from imaginator.sandbox.process import capture
 from imaginator.schedule.admission import BuildLimits
-from imaginator.schedule.autobuild import AutoBuild
+from imaginator.schedule.autobuild import AutoBuild, AutoBuildParts
 from imaginator.schedule.builder import Builder
 from imaginator.schedule.configuration import LOCAL_INTERVAL, Configuration, ConfigurationParts
 from imaginator.schedule.dependencies import Dependencies, DependencyParts
+from imaginator.schedule.freshness import Freshness, FreshnessParts
+from imaginator.schedule.inquiry import Inquiry
+from imaginator.schedule.jobs import Jobs
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
@@ -82,6 +87,7 @@ class Assembly:
         self._make_directories()
         self._make_store()
         self._make_schedule()
+        self._make_automation()
         self._make_pages()
 
     def _make_directories(self) -> None:
@@ -119,6 +125,7 @@ class Assembly:
         self.configuration = Configuration(
             ConfigurationParts(self.reactor, self.fetcher, self.workers, self.state, url, variables, arch)
         )
+        self.jobs = Jobs(self.configuration, self._sandbox_limits(), self.options["build-destinations"])
         self.queue = Queue(self.history, self._now)
         parts = RunnerParts(
             reactor=self.reactor,
@@ -129,8 +136,7 @@ class Assembly:
             archive=self.archive,
             logs=self.state / "logs",
             limits=self._limits(),
-            sandbox_limits=self._sandbox_limits(),
-            destinations=self.options["build-destinations"],
+            jobs=self.jobs,
             obstacle=self.reserve.obstacle,
         )
         self.pauses = Pauses(PauseTable(self.catalogue), self.options["image-rebuild-interval"], self._now)
@@ -140,6 +146,34 @@ class Assembly:
         store_line = f"the embedded store in {self.state}"
         self.builder = Builder(parts, self.history, self.pauses, store_line, self.dependencies)
         self.reserve.go_on = self.builder.go_on
+
+    def _make_automation(self) -> None:
+        workspaces = self.state / "builds"
+        looker = Looker(LookerParts(workspaces, self.sources, self.fetcher, self.workers))
+        surveyor = Surveyor(
+            SurveyorParts(
+                reactor=self.reactor,
+                directory=workspaces,
+                store=self.store,
+                layers=self.layers,
+                workers=self.workers,
+                limits=self._sandbox_limits(),
+                destinations=self.options["build-destinations"],
+            )
+        )
+        freshness = FreshnessParts(
+            jobs=self.jobs,
+            store=self.store,
+            looker=looker,
+            inquiry=Inquiry(surveyor, self.options["maximum-concurrent-builds"]),
+            now=self._now,
+            rebuild_unchanged=self.options["rebuild-unchanged"],
+        )
+        interval = self.options["image-rebuild-interval"]
+        self.autobuild = AutoBuild(
+            AutoBuildParts(self.builder, self.configuration, Freshness(freshness), self.pauses, interval)
+        )
+        self.builder.automation = self.autobuild
 
     def _engine(self) -> Engine:
         parts = EngineParts(
@@ -210,7 +244,7 @@ class Assembly:
         daemon = Daemon(self.reactor, observer, self.configuration.redact, load=self._load, reload=self._reload)
         self.workers.setServiceParent(daemon.foundation)
         self.catalogue.setServiceParent(daemon.foundation)
-        for service in (self.dependencies, self.builder, *self._periodic(), self.listener):
+        for service in (self.dependencies, self.builder, self.autobuild, *self._periodic(), self.listener):
             service.setServiceParent(daemon.serving)
         return daemon
 
@@ -222,8 +256,7 @@ class Assembly:
         yield Periodic(self.reactor, "unused mirrors", DAY, self.sources.trim)
         interval = self.options["image-rebuild-interval"]
         if interval:
-            rebuild = AutoBuild(self.builder, self.configuration, interval)
-            yield Periodic(self.reactor, "automatic rebuild", interval, rebuild.run)
+            yield Periodic(self.reactor, "automatic rebuild", interval, self.autobuild.run)
 
     def _log_observer(self) -> ILogObserver:
         """Standard output in the foreground, files in the background."""

@@ -107,6 +107,7 @@ FLAGS = (
     Flag("trusted-users", "", words, "users who may call every method, comma separated"),
     Flag("trusted-groups", "", words, "groups whose members may call every method, comma separated"),
     Flag("public-downloads", "off", switch, "images can be downloaded without a certificate"),
+    Flag("rebuild-unchanged", "off", switch, "automatic rebuilds make new images although nothing has changed"),
     Flag("verify-builds", "off", switch, "every build proves its image by a full scan of its tree and layers"),
     Flag("layer-cache-size", "20%", share, "trees kept for builds to stand on: a size, or a share of the disk; 0: all"),
     Flag("disk-reserve", "5%", share, "while less is free, new builds wait: a size, or a share of the disk; 0: none"),

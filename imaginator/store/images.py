@@ -109,13 +109,25 @@ class EmbeddedStore(ImageStore):
 
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires; None pins it. Raises `NotFound`."""
+        await self._change(name, lambda image: replace(image, expires_at=expires_at))
+
+    async def extend(self, name: str, until: datetime, confirmed_at: datetime | None = None) -> None:
+        """Let an image live until then, unless it lives longer anyway; ``confirmed_at`` is when it was up to date."""
+
+        def extended(image: Image) -> Image:
+            expires_at = image.expires_at and max(image.expires_at, until)
+            return replace(image, expires_at=expires_at, confirmed_at=confirmed_at or image.confirmed_at)
+
+        await self._change(name, extended)
+
+    async def _change(self, name: str, changed: Callable[[Image], Image]) -> None:
+        """Change what is said of an image."""
 
         def change(connection: sqlite3.Connection) -> None:
             row, image = _find(connection, name, self._now())
-            record = encode_image(replace(image, expires_at=expires_at))
-            connection.execute(
-                "UPDATE images SET expires_at = ?, record = ? WHERE id = ?", (_seconds(expires_at), record, row)
-            )
+            image = changed(image)
+            query = "UPDATE images SET expires_at = ?, record = ? WHERE id = ?"
+            connection.execute(query, (_seconds(image.expires_at), encode_image(image), row))
 
         await self._catalogue.write(change)
 

@@ -82,6 +82,12 @@ class ImageStore(Protocol):
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires; None pins it. Raises `NotFound`."""
 
+    async def extend(self, name: str, until: datetime, confirmed_at: datetime | None = None) -> None:
+        """Let an image live until then, unless it lives longer anyway; ``confirmed_at`` is when it was up to date.
+
+        Raises `NotFound`.
+        """
+
     async def delete(self, name: str) -> None:
         """Remove an image from the catalogue; what only it needed goes with the next collection. Raises `NotFound`."""
 

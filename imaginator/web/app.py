@@ -131,6 +131,7 @@ class Web:
             name=name,
             configured=configured,
             images=newest_first(images),
+            verdict=self._builder.automation.verdicts.get(name),
             latest=await self._store.get(newest_first(images)[0].name) if images else None,
             builds=[build for build in builds if build.request.stream_name == name],
         )

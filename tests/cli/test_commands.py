@@ -104,13 +104,18 @@ async def test_busy(tool: Tool) -> None:
     assert ("", "Error: busy\n", 1) == await tool.run("build-image", "--fail-if-busy", "base/web")
 
 
+def permit(tool: Tool, *methods: str) -> None:
+    """Let alice, whose certificate the tool has, call these methods."""
+    tool.site.certify(Wish("alice", methods=methods))
+    for name in ("pem", "key"):
+        (tool.site.files / f"alice.{name}").rename(tool.home / ".ssl" / f"{'cert' if name == 'pem' else name}.pem")
+
+
 @pytest_twisted.ensureDeferred
 async def test_disabling(tool: Tool) -> None:
     """The original's flag is taken; people are told until when, programs too; who may not learns that."""
     refused = await tool.run("disable-auto-builds")
-    tool.site.certify(Wish("alice", methods=["Imaginator.DisableAutoBuilds", "Imaginator.DisableBuildRequests"]))
-    for name in ("pem", "key"):
-        (tool.site.files / f"alice.{name}").rename(tool.home / ".ssl" / f"{'cert' if name == 'pem' else name}.pem")
+    permit(tool, "Imaginator.DisableAutoBuilds", "Imaginator.DisableBuildRequests")
     said = [
         await tool.run("disable-auto-builds", "-disableFor=2h"),
         await tool.run("disable-build-requests", "--disable-for", "15m", "--json"),
@@ -362,3 +367,14 @@ async def test_interrupted_at_a_terminal(tool: Tool) -> None:
     assert 1 == await process.ended
     assert State.CANCELLED is tool.site.builder.records[build_id].state
     assert "cancelled by alice" in process.err.decode()
+
+
+@pytest_twisted.ensureDeferred
+async def test_automatic_builds_are_started(tool: Tool) -> None:
+    """Now, and waited for if that is wished."""
+    permit(tool, "Imaginator.StartAutoBuilds")
+    begun = await tool.run("start-auto-builds")
+    ended = await tool.run("start-auto-builds", "--wait-to-start", "--wait-for-complete")
+
+    assert [("", "automatic builds have begun\n", 0), ("", "automatic builds have ended\n", 0)] == [begun, ended]
+    assert [(False, False), (True, True)] == tool.site.builder.automation.started

@@ -8,7 +8,7 @@ from imaginator.model.errors import ConfigurationError
 from imaginator.model.limits import StreamLimits
 from imaginator.model.streams import decode_streams
 from imaginator.sandbox.limits import Limits
-from imaginator.schedule.runner import limits_of
+from imaginator.schedule.jobs import limits_of
 
 
 def decoded(limits: str) -> StreamLimits:

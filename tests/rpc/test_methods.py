@@ -221,3 +221,17 @@ async def test_introspection(site: RpcSite, alice: Wish) -> None:
 def test_rows_refuse_by_default() -> None:
     """A row of the table that says nothing of access is for full access alone."""
     assert Access.FULL is METHODS["Imaginator.GetBuild"]._field_defaults["access"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_auto_builds(site: RpcSite) -> None:
+    """A cycle begins; one that is under way is an error with the original's words, unless that is waited for."""
+    root = site.certify(Wish("root", methods=["Imaginator.StartAutoBuilds"]))
+    await site.call(root, "Imaginator.StartAutoBuilds")
+    site.builder.automation.busy = True
+    with pytest.raises(RpcError, match="^auto build busy$") as refused:
+        await site.call(root, "Imaginator.StartAutoBuilds", WaitForComplete=True)
+    await site.call(root, "Imaginator.StartAutoBuilds", WaitToStart=True, WaitForComplete=True)
+
+    assert -32004 == refused.value.code
+    assert [(False, False), (True, True)] == site.builder.automation.started

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.served_folder import ServedFolder
 
 CONTROL = """Package: {name}
-Version: 1.0
+Version: {version}
 Architecture: all
 Installed-Size: 7
 Maintainer: nobody <nobody@localhost>
@@ -34,9 +34,9 @@ class Repository(ServedFolder):
         """The same for a program of this host."""
         return f"deb [trusted=yes] {self.local_url} ./\n"
 
-    def add(self, name: str, files: dict[str, str], postinst: str = "") -> Path:
+    def add(self, name: str, files: dict[str, str], postinst: str = "", version: str = "1.0") -> Path:
         """Put a package of these files (path → text) into the repository; its file."""
-        return self.publish(make_package(self.folder, name, files, postinst))
+        return self.publish(make_package(self.folder, name, files, postinst, version))
 
     def publish(self, package: Path) -> Path:
         """Offer a package's file, wherever it lies now; where it lies then."""
@@ -51,17 +51,17 @@ class Repository(ServedFolder):
         return target
 
 
-def make_package(folder: Path, name: str, files: dict[str, str], postinst: str = "") -> Path:
+def make_package(folder: Path, name: str, files: dict[str, str], postinst: str = "", version: str = "1.0") -> Path:
     """Make a package's file in ``folder``, not compressed: texts of equal length make files of equal length."""
     tree = folder / f"{name}.tree"
-    for path, text in {"DEBIAN/control": CONTROL.format(name=name), **files}.items():
+    for path, text in {"DEBIAN/control": CONTROL.format(name=name, version=version), **files}.items():
         target = tree / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     if postinst:
         (tree / "DEBIAN/postinst").write_text(postinst)
         (tree / "DEBIAN/postinst").chmod(0o755)
-    package = folder / f"{name}_1.0_all.deb"
+    package = folder / f"{name}_{version}_all.deb"
     argv = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(package)]
     subprocess.run(argv, check=True, capture_output=True)
     shutil.rmtree(tree)

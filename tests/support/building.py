@@ -26,6 +26,7 @@ from imaginator.schedule.admission import BuildLimits
 from imaginator.schedule.builder import Builder
 from imaginator.schedule.configuration import Configuration, ConfigurationParts
 from imaginator.schedule.dependencies import Dependencies, DependencyParts
+from imaginator.schedule.jobs import Jobs
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
@@ -183,6 +184,7 @@ class Building:
         self.dependencies = Dependencies(
             DependencyParts(clock, self.configuration, parts.store, sources, parts.workers)
         )
+        self.pauses = Pauses(PauseTable(parts.catalogue), HOUR, self.now)
         self.builder = Builder(
             RunnerParts(
                 reactor=clock,
@@ -193,11 +195,11 @@ class Building:
                 archive=self.archive,
                 logs=self.logs,
                 limits=limits,
-                sandbox_limits=Limits(0, 0),
+                jobs=Jobs(self.configuration, Limits(0, 0)),
                 obstacle=lambda: self.obstacle,
             ),
             self.history,
-            Pauses(PauseTable(parts.catalogue), HOUR, self.now),
+            self.pauses,
             "a store for tests",
             self.dependencies,
         )

@@ -24,6 +24,7 @@ from imaginator.model.names import new_build_id, stream_of
 from imaginator.model.pauses import Disabled, Pause
 from imaginator.model.tree import Entry, Inode, Kind, Node, NodeReader
 from imaginator.schedule.admission import BuildLimits, check_new_expiry, check_owner
+from imaginator.schedule.builder import Verdict
 from imaginator.schedule.dependencies import Snapshot
 from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
 
@@ -159,6 +160,10 @@ class FakeStore(ImageStore):
         """Change when an image expires; raises `NotFound`."""
         self.images[name] = msgspec.structs.replace(await self.get(name), expires_at=expires_at)
 
+    async def extend(self, name: str, until: datetime, confirmed_at: datetime | None = None) -> None:
+        """Change when an image expires; raises `NotFound`."""
+        self.images[name] = msgspec.structs.replace(await self.get(name), expires_at=until, confirmed_at=confirmed_at)
+
     async def delete(self, name: str) -> None:
         """Forget an image; raises `NotFound`."""
         del self.images[(await self.get(name)).name]
@@ -196,6 +201,21 @@ class FakeDependencies:
         return self.latest._replace(graph=self.latest.graph.chosen(excludes, includes))
 
 
+class FakeAutomation:
+    """Notes how cycles were started; one is under way as long as ``busy`` is set."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self.started: list[tuple[bool, bool]] = []
+        self.busy = False
+
+    async def start(self, wait_to_start: bool, wait_for_complete: bool) -> None:
+        """Begin a cycle, or refuse."""
+        if self.busy and not wait_to_start:
+            raise Refused("auto build busy")
+        self.started.append((wait_to_start, wait_for_complete))
+
+
 class FakeBuilder:
     """The face of the real builder over a table of records, with methods that play the builds.
 
@@ -214,6 +234,7 @@ class FakeBuilder:
         self.logs: dict[str, FakeLog] = {}
         self.errors: list[str] = []
         self.dependencies = FakeDependencies()
+        self.automation = FakeAutomation()
         self.rpc_closed = ""
         self.obstacle = ""
         self.pauses: list[Pause] = []

@@ -1,0 +1,156 @@
+"""Says why a stream needs another image: what goes into one now is compared with what went into the latest.
+
+A round is one look at many streams. In it each repository is asked once, and the packager of each source image is
+brought up to date once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from twisted.internet.defer import DeferredSemaphore
+
+from imaginator.build.environment import build_environment
+from imaginator.build.heads import Heads
+from imaginator.build.job import Job, SourceWish
+from imaginator.build.looking import Looker, Sight
+from imaginator.build.sources import Sources
+from imaginator.model.build import BuildRecord, BuildRequest
+from imaginator.model.durations import format_duration
+from imaginator.model.fingerprint import Fingerprint, differences
+from imaginator.model.image import Image
+from imaginator.model.renewal import RebuildWhen, Renewal
+from imaginator.model.settings import BootstrapStream, Settings
+from imaginator.model.streams import Stream
+from imaginator.schedule.inquiry import Alone, Inquiry, Line, Question
+from imaginator.schedule.jobs import Jobs
+from imaginator.store.interface import ImageStore, Wanted
+
+LOOKS = 8
+"""Streams that are looked at side by side."""
+
+_OF_ONE_STREAM = ("IMAGE_STREAM", "IMAGE_STREAM_DIRECTORY_NAME", "IMAGE_STREAM_LEAF_NAME", "MANIFEST_GIT_COMMIT_ID")
+
+Settled = Callable[[SourceWish], Awaitable[None]]
+"""Waits until the stream that a manifest builds on is up to date, where the round sees to that."""
+
+
+class FreshnessParts(NamedTuple):
+    """What judging needs. ``now`` tells the time; ``rebuild_unchanged`` makes all look outdated."""
+
+    jobs: Jobs
+    store: ImageStore
+    looker: Looker
+    inquiry: Inquiry
+    now: Callable[[], datetime]
+    rebuild_unchanged: bool = False
+
+
+class Asked(NamedTuple):
+    """What a packager is asked for one stream: a `Question` still without the packager."""
+
+    source: Image
+    environment: dict[str, str]
+    names: tuple[str, ...] = ()
+    alone: Alone | None = None
+
+
+class Round:
+    """What was found out in one round."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.heads = Heads(sources)
+        self.lines: dict[str, Line] = {}
+
+
+class Freshness:
+    """Judges streams; raises whatever keeps it from seeing what goes into an image."""
+
+    def __init__(self, parts: FreshnessParts) -> None:
+        self._parts = parts
+        self._looks = DeferredSemaphore(LOOKS)
+
+    def round(self) -> Round:
+        """A new round."""
+        return Round(self._parts.looker.sources)
+
+    async def reason(self, request: BuildRequest, this: Round, settled: Settled) -> str:
+        """Why an image has to be built, in a few words; empty where the latest is what would be built."""
+        job = await self._parts.jobs.of(BuildRecord(build_id="", request=request, requester="", submitted_at=self._now))
+        if isinstance(job.definition, Stream):
+            return await self._of_manifest(job, job.definition, this, settled)
+        return await self._of_bootstrap(job, job.definition, this)
+
+    @property
+    def _now(self) -> datetime:
+        return self._parts.now()
+
+    async def _of_bootstrap(self, job: Job, definition: BootstrapStream, this: Round) -> str:
+        async with self._looks:
+            now = await self._parts.looker.bootstrap(job, definition)
+        image = await self._parts.store.find_latest(Wanted(job.stream_name))
+        if image is None or (told := self._without_looking(definition, image, "")):
+            return told if image else "there is no image yet"
+        told = self._compared(image, now)
+        return told or await self._packages(job, image, Asked(image, build_environment(job, "")), this)
+
+    async def _of_manifest(self, job: Job, definition: Stream, this: Round, settled: Settled) -> str:
+        async with self._looks:
+            sight = await self._parts.looker.manifest(job, definition, this.heads)
+        await settled(sight.wish)
+        image = await self._parts.store.find_latest(Wanted(job.stream_name))
+        unseen = sight.unseen(definition) or _shared(job.settings)
+        if image is None or (told := self._without_looking(definition, image, unseen)):
+            return told if image else "there is no image yet"
+        source = await self._parts.store.find_latest(Wanted(sight.wish.stream, sight.wish.commit, sight.wish.tags))
+        if source is None:
+            return f"no source image: {sight.wish.stream}"
+        now = self._parts.looker.fingerprint(job, definition, sight, source.name)
+        told = self._compared(image, now)
+        if told or not sight.facts.manifest.packages:
+            return told
+        return await self._installed(job, definition, image, source, sight, this)
+
+    def _without_looking(self, definition: Renewal, image: Image, unseen: str) -> str:
+        """Why there has to be a new image whatever goes into it; ``unseen`` is what nobody can look at."""
+        age = (self._now - image.created_at).total_seconds()
+        if self._parts.rebuild_unchanged:
+            return "--rebuild-unchanged"
+        if definition.oldest and age > definition.oldest:
+            return f"the image is older than {format_duration(definition.oldest)} (MaximumImageAge)"
+        if definition.rebuild_when is RebuildWhen.ALWAYS:
+            return "RebuildWhen is always"
+        if definition.rebuild_when is None and unseen:
+            return f"not all that goes into it can be seen: {unseen}"
+        return ""
+
+    def _compared(self, image: Image, now: Fingerprint) -> str:
+        if image.fingerprint is None:
+            return f"it is not known what {image.name} was made from"
+        return "; ".join(differences(image.fingerprint, now))
+
+    async def _installed(
+        self, job: Job, definition: Stream, image: Image, source: Image, sight: Sight, this: Round
+    ) -> str:
+        """What the packager would install otherwise for a package list."""
+        prepare = self._parts.looker.preparation(definition, sight)
+        alone = Alone(sight.environment, prepare) if prepare else None
+        names = sight.facts.manifest.packages
+        return await self._packages(job, image, Asked(source, sight.environment, names, alone), this)
+
+    async def _packages(self, job: Job, image: Image, asked: Asked, this: Round) -> str:
+        packager = job.settings.packager_types.get(asked.source.packager_type)
+        if packager is None or not (packager.index_command or packager.simulate_command):
+            return f"the packager of {asked.source.name} cannot tell what it would install"
+        common = {name: value for name, value in asked.environment.items() if name not in _OF_ONE_STREAM}
+        question = Question(asked.source, common, packager, asked.names, asked.alone)
+        return await self._parts.inquiry.differences(image, question, this.lines)
+
+
+def _shared(settings: Settings) -> str:
+    """What builds of manifests see of the host, which may change what they do; empty for nothing."""
+    if settings.bind_mounts or settings.bind_mounts_writable:
+        return "builds see bind mounts"
+    return "builds have a cache" if settings.cache else ""

@@ -1,0 +1,138 @@
+"""Asks packagers what they would install now: each source image's once a round, however many streams want to know.
+
+An image whose build saw the same package index needs no other answer: the same packager over the same tree does the
+same. Where the index differs, a stream that brings files or runs scripts before its packages are installed, which may
+be sources or preferences of the packager, is asked alone, over a tree that has them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
+
+from twisted.internet.defer import DeferredLock, DeferredSemaphore
+
+from imaginator.build.survey import Plan, Prepare, Survey, Surveyor, deviations
+from imaginator.model.fingerprint import digest, in_short
+from imaginator.model.image import Image
+from imaginator.model.packagers import PackagerType
+
+REMEMBERED = 10_000
+"""Answers of packagers that are remembered: the same question to the same image with the same index has the same."""
+
+
+class Alone(NamedTuple):
+    """How a stream's own tree is made ready for its packager, which then runs with ``environment``."""
+
+    environment: dict[str, str]
+    prepare: Prepare
+
+
+class Question(NamedTuple):
+    """What would be installed over ``source`` for a list of ``names``; its packager runs with ``environment``.
+
+    ``alone`` is for streams that bring something of their own before.
+    """
+
+    source: Image
+    environment: dict[str, str]
+    packager: PackagerType
+    names: tuple[str, ...]
+    alone: Alone | None = None
+
+    @property
+    def survey(self) -> str:
+        """Names the survey that can answer it."""
+        return f"{self.source.name} {digest(self.environment)}"
+
+
+class Line:
+    """Those who wait for the packager of one image; its survey is open as long as there are any."""
+
+    def __init__(self) -> None:
+        self.lock = DeferredLock()
+        self.waiting = 0
+        self.index: str | None = None
+        self.opened: Survey | None = None
+        self.stack = AsyncExitStack()
+
+
+class Inquiry:
+    """Asks by ``surveyor``, at most ``side_by_side`` packagers at a time."""
+
+    def __init__(self, surveyor: Surveyor, side_by_side: int) -> None:
+        self._surveyor = surveyor
+        self._turns = DeferredSemaphore(side_by_side)
+        self._plans: OrderedDict[tuple[str, str, tuple[str, ...]], Plan] = OrderedDict()
+
+    async def differences(self, image: Image, question: Question, lines: dict[str, Line]) -> str:
+        """How the packages of ``image`` differ from the answer, in a few words; empty where they do not.
+
+        ``lines`` are those of the round. Raises `BuildFailed` where the packager cannot be asked.
+        """
+        answer = await self._in_line(lines.setdefault(question.survey, Line()), image, question)
+        if answer is None:
+            answer = await self._alone(image, question)
+        return answer
+
+    async def _in_line(self, line: Line, image: Image, question: Question) -> str | None:
+        """The answer that the others get, too; None where it cannot be that of this stream."""
+        line.waiting += 1
+        try:
+            async with line.lock:
+                return await self._answer(line, image, question)
+        finally:
+            line.waiting -= 1
+            if not line.waiting:
+                stack, line.stack, line.opened = line.stack, AsyncExitStack(), None
+                await stack.aclose()
+
+    async def _answer(self, line: Line, image: Image, question: Question) -> str | None:
+        if line.index is None:
+            line.index = (await self._open(line, question)).index
+        if _saw(image, line.index):
+            return ""
+        return None if question.alone else _told(await self._plan(line, line.index, question), image)
+
+    async def _alone(self, image: Image, question: Question) -> str:
+        assert question.alone is not None
+        environment, prepare = question.alone
+        async with (
+            self._turns,
+            self._surveyor.opened(question.source, question.packager, environment, prepare) as survey,
+        ):
+            return "" if _saw(image, survey.index) else _told(await survey.plan(question.names), image)
+
+    async def _plan(self, line: Line, index: str, question: Question) -> Plan:
+        key = (question.survey, index, question.names)
+        if index and key in self._plans:
+            self._plans.move_to_end(key)
+            return self._plans[key]
+        plan = self._plans[key] = await (await self._open(line, question)).plan(question.names)
+        if len(self._plans) > REMEMBERED:
+            self._plans.popitem(last=False)
+        return plan
+
+    async def _open(self, line: Line, question: Question) -> Survey:
+        if line.opened is None:
+            await line.stack.enter_async_context(self._turn())
+            opened = self._surveyor.opened(question.source, question.packager, question.environment)
+            line.opened = await line.stack.enter_async_context(opened)
+        return line.opened
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._turns:
+            yield
+
+
+def _saw(image: Image, index: str) -> bool:
+    """Whether the build of an image saw this index."""
+    return bool(index) and image.fingerprint is not None and image.fingerprint.index == index
+
+
+def _told(plan: Plan, image: Image) -> str:
+    changed = deviations(plan, image)
+    return f"packages: {in_short(changed)}" if changed else ""

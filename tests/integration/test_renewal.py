@@ -1,0 +1,140 @@
+"""Automatic rebuilds of a real daemon over a real Debian: what has changed is built, and told; the rest is extended."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.daemon import Daemon
+from demo.site import Site, replace
+from tests.integration.conftest import new_site
+from tests.support.apt_repository import Repository
+from tests.support.base_tree import unpack_command
+from tests.support.live import PROVING, Live
+
+pytestmark = pytest.mark.integration
+
+BASE = "base"
+UNCHANGED = "extended: nothing has changed"
+PLAIN, LISTED, OWN = "plain", "listed", "own"
+
+
+class Renewal:
+    """A daemon whose automatic rebuilds are started by hand."""
+
+    def __init__(self, live: Live, repository: Repository) -> None:
+        self.live = live
+        self.repository = repository
+
+    def cycle(self) -> dict[str, str]:
+        """One cycle; what it made of each stream, as the stream's page tells."""
+        self.live.call("Imaginator.StartAutoBuilds", WaitToStart=True, WaitForComplete=True)
+        return {name: self.told(name) for name in (BASE, PLAIN, LISTED, OWN)}
+
+    def told(self, name: str) -> str:
+        """What a stream's page says of the last cycle."""
+        with self.live.client() as client, client.stream(f"/showImageStream?{name}") as body:
+            page = body.read().decode()
+        words = page.partition("<h2>Automatic rebuild</h2>")[2].partition("<p>")[2].partition(", <time")[0]
+        return words.rpartition("</span> ")[2]
+
+    def add_probe(self, version: str, name: str = "probe") -> None:
+        """Put a version of a package into the repository."""
+        self.repository.add(name, {f"usr/share/{name}/said": version}, version=version)
+
+    def latest(self, stream: str) -> dict[str, Any]:
+        """A stream's latest image."""
+        name = self.live.call("ImageServer.FindLatestImage", StreamName=stream)["ImageName"]
+        image: dict[str, Any] = self.live.call("ImageServer.GetImage", ImageName=name)
+        return image
+
+
+SCRIPT = """set -e
+{unpack}
+rm -rf "$1"/etc/apt/sources.list.d/*
+echo '{source}' > "$1/etc/apt/sources.list"
+echo 'Acquire::http::Proxy "DIRECT";' > "$1/etc/apt/apt.conf.d/99direct"
+"""
+
+
+def configure(site: Site, debian_tar: Path, repository: Repository) -> None:
+    """A Debian that knows one repository alone, and three streams over it."""
+    unpack = " ".join('"$1"' if word == "$dir" else shlex.quote(word) for word in unpack_command(debian_tar))
+    script = site.folder / "bootstrap"
+    script.write_text(SCRIPT.format(unpack=unpack, source=repository.source.strip()))
+    listed = [PLAIN, LISTED, OWN]
+    site.configure({BASE: ["sh", str(script), "$dir"]}, {}, ImageStreamsToAutoRebuild=listed)
+
+
+@pytest.fixture
+def renewal(tmp_path: Path, debian_tar: Path) -> Iterator[Renewal]:
+    """All streams built once."""
+    site = new_site(tmp_path / "site")
+    repository = Repository(tmp_path / "repository")
+    repository.add("probe", {"usr/share/probe/said": "1.0"})
+    with repository.serve():
+        configure(site, debian_tar, repository)
+        live = Live(site, Daemon(site, *PROVING, *repository.flags, "--image-rebuild-interval", "0"))
+        live.daemon.start()
+        source = json.dumps({"SourceImage": BASE})
+        live.add_stream(PLAIN, {"manifest": source, "files/etc/motd": "hello\n"})
+        live.add_stream(LISTED, {"manifest": source, "package-list": "probe\n"})
+        live.add_stream(
+            OWN, {"manifest": source, "package-list": "probe\n", "files/etc/apt/apt.conf.d/50own": "// own\n"}
+        )
+        renewal = Renewal(live, repository)
+        assert dict.fromkeys((BASE, PLAIN, LISTED, OWN), "built: there is no image yet") == renewal.cycle()
+        yield renewal
+        live.close()
+
+
+def test_only_what_has_changed_is_built(renewal: Renewal) -> None:
+    """Nothing; a commit elsewhere; a manifest; an unrelated package; a listed one; and what lies over a new base."""
+    live = renewal.live
+    before = {name: renewal.latest(name)["Name"] for name in (BASE, PLAIN, LISTED, OWN)}
+    assert dict.fromkeys(before, UNCHANGED) == renewal.cycle()
+
+    (live.site.repository / "README").write_text("elsewhere\n")
+    live.site.commit("elsewhere")
+    assert dict.fromkeys(before, UNCHANGED) == renewal.cycle()
+
+    renewal.add_probe("1.0", "unrelated")
+    assert dict.fromkeys(before, UNCHANGED) == renewal.cycle()
+    assert before == {name: renewal.latest(name)["Name"] for name in before}
+
+    (live.site.repository / PLAIN / "files/etc/motd").write_text("hello again\n")
+    live.site.commit("another greeting")
+    told = renewal.cycle()
+    assert told.pop(PLAIN).startswith("built: manifest changed: ")
+    assert dict.fromkeys((BASE, LISTED, OWN), UNCHANGED) == told
+
+    renewal.add_probe("1.1")
+    packages = "built: packages: probe 1.0 → 1.1"
+    assert {BASE: UNCHANGED, PLAIN: UNCHANGED, LISTED: packages, OWN: packages} == renewal.cycle()
+    versions = {package["Name"]: package["Version"] for package in renewal.latest(LISTED)["Packages"]}
+    assert "1.1" == versions["probe"]
+    assert dict.fromkeys(before, UNCHANGED) == renewal.cycle()
+
+
+def test_a_new_base_and_other_definitions(renewal: Renewal) -> None:
+    """The base is built for its command, and all streams for their source image; then each for what it is told."""
+    live = renewal.live
+    settings = json.loads(live.site.configuration.read_text())
+    settings["BootstrapStreams"][BASE]["FilterLines"] = ["/nothing/.*"]
+    replace(live.site.configuration, json.dumps(settings))
+    told = renewal.cycle()
+    for _ in range(100):  # the configuration is looked at every second or two
+        if told[BASE] != UNCHANGED:
+            break
+        told = renewal.cycle()
+
+    assert "built: configuration: FilterLines changed" == told.pop(BASE)
+    assert all(words.startswith(f"built: source image: {BASE}/") for words in told.values())
+    record = live.call("Imaginator.ListBuilds", StreamName=PLAIN)["Builds"][0]
+    assert record["Reason"].startswith("source image: ")
+    assert live.log(record["BuildId"]).startswith("built automatically: source image: ")
