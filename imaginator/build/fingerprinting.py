@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +62,7 @@ def bootstrap_fingerprint(job: Job, definition: BootstrapStream, said: Descripti
     parts: dict[str, object] = {
         **_common(job),
         "BootstrapCommand": definition.bootstrap_command,
+        "a file of BootstrapCommand": _host_files(definition.bootstrap_command),
         "FilterLines": definition.filter_lines,
         "ImageFilterUrl": said.filter,
         "ImageTagsUrl": said.tags,
@@ -67,6 +71,17 @@ def bootstrap_fingerprint(job: Job, definition: BootstrapStream, said: Descripti
         "PackagerType": (definition.packager_type, digest(generic_packager_script(job.packager))),
     }
     return Fingerprint(definition=digests(parts), environment=digests(build_environment(job, "")))
+
+
+def _host_files(command: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Sizes and times of the host's files that a command names: scripts, keyrings, lists of packages."""
+    found = {}
+    for word in command:
+        with suppress(OSError, ValueError):
+            status = Path(word).stat()
+            if word.startswith("/") and stat.S_ISREG(status.st_mode):
+                found[word] = (status.st_size, status.st_mtime_ns)
+    return found
 
 
 def manifest_fingerprint(

@@ -7,6 +7,7 @@ from then on.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from imaginator.build.job import SourceWish
 from imaginator.build.sharing import Shared
 from imaginator.model.build import BuildRequest, State
 from imaginator.model.durations import format_duration
-from imaginator.model.errors import BuildFailed, ImaginatorError, Refused
+from imaginator.model.errors import BuildFailed, ImaginatorError, NotFound, Refused
 from imaginator.model.pauses import Disabled
 from imaginator.schedule.builder import Builder, Verdict
 from imaginator.schedule.configuration import Configuration
@@ -109,6 +110,7 @@ class _Cycle:
         self._round = parts.freshness.round()
         self._streams: dict[str, Shared[None]] = {}
         self._waits: dict[str, str] = {}
+        self._problems: set[str] = set()
         self._counts = {"built": 0, "extended": 0, "failed": 0}
 
     async def run(self) -> None:
@@ -150,25 +152,36 @@ class _Cycle:
         if (until := self._parts.pauses.until(Disabled.AUTO_BUILDS)) is not None:
             await self._extend(name)
             return self._judge(name, "extended", f"automatic builds are disabled until {until:%Y-%m-%d %H:%M:%S} UTC")
-        reason = await self._reason(name)
-        if not reason:
-            self._patience.forget(name)
-            await self._extend(name, confirmed=True)
-            return self._judge(name, "extended", UNCHANGED)
-        if pause := self._patience.pause(name, reason, self._parts.builder.now()):
-            await self._extend(name)
-            return self._judge(name, "extended", f"{pause} ({reason})")
-        return await self._build(name, reason)
+        try:
+            reason = await self._reason(name)
+        except ImaginatorError as error:
+            return await self._unseen(name, self._parts.configuration.redact(str(error)))
+        if reason:
+            return await self._changed(name, reason)
+        self._patience.forget(name)
+        await self._extend(name, confirmed=True)
+        return self._judge(name, "extended", UNCHANGED)
 
     async def _reason(self, name: str) -> str:
         async def settled(wish: SourceWish) -> None:
             await self._source(name, wish)
 
-        try:
-            return await self._parts.freshness.reason(self._request(name), self._round, settled)
-        except ImaginatorError as error:
-            # The build will fail of it, for all to see; or it was a moment's trouble.
-            return f"what goes into an image cannot be seen: {self._parts.configuration.redact(str(error))}"
+        return await self._parts.freshness.reason(self._request(name), self._round, settled)
+
+    async def _unseen(self, name: str, problem: str) -> None:
+        """Have it built, so that a log tells what is wrong; of what many streams fail, one build is enough."""
+        if problem in self._problems:
+            await self._extend(name)
+            return self._judge(name, "failed", problem)
+        self._problems.add(problem)
+        return await self._changed(name, f"what goes into an image cannot be seen: {problem}")
+
+    async def _changed(self, name: str, reason: str) -> None:
+        """Build, unless that has failed lately."""
+        if pause := self._patience.pause(name, reason, self._parts.builder.now()):
+            await self._extend(name)
+            return self._judge(name, "extended", f"{pause} ({reason})")
+        return await self._build(name, reason)
 
     async def _source(self, name: str, wish: SourceWish) -> None:
         """Wait for the stream that ``name`` builds on, which thereby belongs to the cycle; raises `BuildFailed`."""
@@ -203,7 +216,9 @@ class _Cycle:
         """Let the latest image live on; ``confirmed`` where it is what a new build would make."""
         store, now = self._parts.builder.store, self._parts.builder.now()
         image = await store.find_latest(Wanted(name))
-        if image is not None:
+        if image is None:
+            return
+        with suppress(NotFound):  # somebody has just deleted it
             await store.extend(image.name, now + timedelta(seconds=self._parts.life), now if confirmed else None)
 
     def _judge(self, name: str, what: str, words: str) -> None:

@@ -135,6 +135,8 @@ def test_a_new_base_and_other_definitions(renewal: Renewal) -> None:
 
     assert "built: configuration: FilterLines changed" == told.pop(BASE)
     assert all(words.startswith(f"built: source image: {BASE}/") for words in told.values())
+    (live.site.folder / "bootstrap").touch()
+    assert "built: configuration: a file of BootstrapCommand changed" == renewal.cycle()[BASE]
     record = live.call("Imaginator.ListBuilds", StreamName=PLAIN)["Builds"][0]
     assert record["Reason"].startswith("source image: ")
     assert live.log(record["BuildId"]).startswith("built automatically: source image: ")

@@ -155,6 +155,21 @@ async def test_what_cannot_be_seen_is_built(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_trouble_of_many_streams(tmp_path: Path) -> None:
+    """One build tells of it; the others are extended, and told to have failed."""
+    async with building(tmp_path) as system:
+        rebuild, judge = await automation(system, [], ["db", "web"])
+        judge.reasons.update(dict.fromkeys(("db", "web"), BuildFailed("no such host")))
+        running = begin(rebuild)
+        await system.engine.begun("db")
+        system.engine.fail("db", BuildFailed("no such host"))
+        await running
+
+        assert ["db"] == [job.stream_name for job in system.engine.jobs]
+        assert dict.fromkeys(("db", "web"), "failed: no such host") == words(rebuild)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_stream_that_keeps_failing_is_tried_less_often(tmp_path: Path) -> None:
     """The second failure in a row costs it a cycle; another reason to build ends the pause."""
     async with building(tmp_path) as system:
