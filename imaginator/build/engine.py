@@ -25,6 +25,7 @@ from imaginator.build.environment import (
 from imaginator.build.fetch import Fetcher
 from imaginator.build.fingerprinting import bootstrap_fingerprint, facts_of, manifest_fingerprint
 from imaginator.build.job import Job, SourceResolver
+from imaginator.build.keeping import keep, tree_of
 from imaginator.build.locations import locate, shown_place
 from imaginator.build.manifests import load_manifest
 from imaginator.build.matching import Matching
@@ -37,7 +38,7 @@ from imaginator.build.shared import shared_directories, trim
 from imaginator.build.sources import Checkout, Sources
 from imaginator.build.wishes import wish_of
 from imaginator.model.build import Stage
-from imaginator.model.errors import BuildFailed, NotFound
+from imaginator.model.errors import BuildFailed, ImaginatorError, NotFound
 from imaginator.model.filters import Filter
 from imaginator.model.fingerprint import Fingerprint
 from imaginator.model.image import Image, Package
@@ -52,6 +53,7 @@ from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor, capture
 from imaginator.sandbox.sandbox import Bind, Preparation, Profile, Sandbox, Workspace
 from imaginator.store.interface import Hold, ImageStore, Wanted
+from imaginator.store.kept import Kept
 from imaginator.store.layers import Layers
 from imaginator.store.merkle import Rules
 from imaginator.store.packages import Packages
@@ -77,11 +79,15 @@ class EngineParts(NamedTuple):
     workers: Workers
     memory: SieveMemory
     packages: Packages
+    kept: Kept
     verify: bool = False
 
 
 class Engine:
-    """Runs builds, each in a workspace of its own, which is gone when the build has ended, however it ended."""
+    """Runs builds, each in a workspace of its own, which is gone when the build has ended.
+
+    Where the job wants it, that of a build that failed is kept instead (`imaginator.store.kept`).
+    """
 
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
@@ -128,6 +134,7 @@ class _Build:
         self._directory = directory
         self._hold = hold
         self._shared: tuple[Bind, ...] = ()
+        self._has_tree = False
         store = parts.store
         self._prover = Prover(parts.workers, store.nodes(), store.objects) if parts.verify else None
 
@@ -143,13 +150,14 @@ class _Build:
         environment = build_environment(self._job, "")
         check_without_secrets(bootstrap_uses(definition), self._job.secrets, self._job.stream_name)
         hosts = bootstrap_environment(self._job, definition.bootstrap_command)
-        async with self._construction(workspace, Profile.BOOTSTRAP, hosts) as (host, _):
-            await bootstrap.fill(host, self._job, definition, workspace.upper)
-        async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
-            assert self._job.packager is not None
-            packages = await bootstrap.furnish(image, self._job.packager, self._matching(sandbox, None))
-            rules = await self._rules(definition.filter_lines, {}, None)
-            packed = await self._pack(sandbox, None, rules)
+        async with self._keeping(environment, ()):
+            async with self._construction(workspace, Profile.BOOTSTRAP, hosts) as (host, _):
+                await bootstrap.fill(host, self._job, definition, workspace.upper)
+            async with self._construction(workspace, Profile.MANIFEST, environment) as (image, sandbox):
+                assert self._job.packager is not None
+                packages = await bootstrap.furnish(image, self._job.packager, self._matching(sandbox, None))
+                rules = await self._rules(definition.filter_lines, {}, None)
+                packed = await self._pack(sandbox, None, rules)
         draft = metadata.with_bootstrap(self._draft(packages), definition, said, environment)
         draft = msgspec.structs.replace(draft, fingerprint=bootstrap_fingerprint(self._job, definition, said))
         return await self._store(draft, packed, workspace, ())
@@ -180,7 +188,10 @@ class _Build:
         self, preparation: Preparation, made_from: Ingredients, layers: tuple[str, ...], workspace: Workspace
     ) -> Image:
         environment = self._environment(made_from.checkout)
-        async with self._construction(workspace, Profile.MANIFEST, environment, preparation) as (image, sandbox):
+        async with (
+            self._keeping(environment, layers),
+            self._construction(workspace, Profile.MANIFEST, environment, preparation) as (image, sandbox),
+        ):
             matching = self._matching(sandbox, made_from.source)
             recipe = Recipe(
                 image, made_from.checkout.directory, made_from.manifest, matching, self._packaging(made_from.source)
@@ -248,12 +259,23 @@ class _Build:
         sandbox = await Sandbox.open(
             self._parts.reactor, workspace, profile, self._job.limits, preparation, self._job.destinations
         )
-        definition = self._job.definition
-        network = definition.network if isinstance(definition, Stream) else True
+        self._has_tree = True
+        network = self._job.network
         try:
             yield Construction(self._parts.reactor, sandbox, self._monitor, environment, network), sandbox
         finally:
             await sandbox.close()
+
+    @asynccontextmanager
+    async def _keeping(self, environment: dict[str, str], layers: tuple[str, ...]) -> AsyncIterator[None]:
+        """Keep the tree where what is done here fails, but not where it is cancelled, while there is a tree."""
+        try:
+            yield
+        except (ImaginatorError, OSError):
+            if self._job.keep_failed and self._has_tree:
+                tree = tree_of(self._job, environment, layers, self._parts.kept.now())
+                await keep(self._parts.kept, tree, self._directory, self._monitor)
+            raise
 
     async def _rules(self, left_out: tuple[str, ...], computed: dict[bytes, bytes], manifest: Manifest | None) -> Rules:
         """How the tree becomes an image; the stream's previous image lends its mtimes."""
@@ -284,6 +306,7 @@ class _Build:
 
     async def _pack(self, sandbox: Sandbox, source: Image | None, rules: Rules) -> Packed:
         self._monitor.stage(Stage.PACK)
+        self._has_tree = False  # what is left of it from here on is on its way to become a layer
         store = self._parts.store
         packing = Packing(self._parts.workers, store.nodes(), store.objects, self._prover, self._hold)
         return await pack(packing, sandbox.tree, source, rules)

@@ -21,7 +21,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     ``packager`` is a bootstrap's packager type. ``secrets`` are the variables that expand in locations only.
     ``requester`` is the user that the image is created for, empty for none; ``expires_in`` is in seconds.
-    ``privileged``: whoever chose the request's variables has full access.
+    ``privileged``: whoever chose the request's variables has full access. ``keep_failed`` is for how many seconds the
+    tree is kept where the build fails.
     """
 
     build_id: str
@@ -38,6 +39,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     destinations: Destinations = EVERYWHERE
     privileged: bool = False
+    keep_failed: float = 0
+
+    @property
+    def network(self) -> bool:
+        """Whether scripts and tests may use the network where their manifest does not say otherwise."""
+        return self.definition.network if isinstance(self.definition, Stream) else True
 
 
 class SourceWish(NamedTuple):

@@ -12,6 +12,7 @@ import click
 
 from imaginator.cli.checking import check_config, check_manifest
 from imaginator.cli.connecting import connect, duration
+from imaginator.cli.conversing import converse
 from imaginator.cli.fetching import save, unpack
 from imaginator.cli.following import Follower, Record
 from imaginator.cli.graphs import get_dependencies, get_digraph
@@ -52,6 +53,9 @@ def _variables(_context: click.Context, _option: click.Parameter, values: Sequen
 @click.option(
     "--variable", "variables", multiple=True, metavar="NAME=VALUE", callback=_variables, help="Set for the build."
 )
+@click.option(
+    "--keep-failed", type=duration, default="0", help="How long the tree is kept for builder-tool shell if it fails."
+)
 @click.option("--disable-recursive-build", is_flag=True, help="Fail rather than build a missing source image.")
 @click.option("--fail-if-busy", is_flag=True, help="Fail rather than wait for other builds.")
 @click.option("--always-show-build-log", is_flag=True, help="Show the build log as it grows, not only on failure.")
@@ -83,6 +87,7 @@ def _build_request(wishes: dict[str, Any]) -> dict[str, Any]:
         "Variables": wishes["variables"],
         "DisableRecursiveBuild": wishes["disable_recursive_build"],
         "FailIfBusy": wishes["fail_if_busy"],
+        "KeepFailed": wishes["keep_failed"],
     }
 
 
@@ -255,7 +260,20 @@ def _parsed(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+@click.command("shell", context_settings={"ignore_unknown_options": True})
+@click.argument("build_id", metavar="BUILD")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def shell(context: click.Context, build_id: str, command: tuple[str, ...]) -> None:
+    """Open a shell, or run COMMAND, in the tree of the failed build with the id BUILD, where that is kept.
+
+    On a terminal the shell has one too. Else it reads standard input and writes both its outputs to standard output.
+    """
+    with connect(context) as speaking, connect(context) as listening:
+        context.exit(converse(speaking, listening, build_id, command))
+
+
 COMMANDS = (
-    build_image, list_builds, cancel_build, disable_auto_builds, disable_build_requests, enable_build_requests,
+    build_image, list_builds, cancel_build, shell, disable_auto_builds, disable_build_requests, enable_build_requests,
     start_auto_builds, list_images, show_image, get_image, get_dependencies, get_digraph, check_manifest, check_config,
 )  # fmt: skip

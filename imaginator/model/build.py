@@ -46,6 +46,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """What a caller asks for. 0 means not given for ``max_source_age`` and ``maximum_build_duration``.
 
     ``fail_if_busy``: refuse it where it could not start at once.
+    ``keep_failed`` is for how many seconds the tree is kept where the build, or that of a source image, fails.
     """
 
     stream_name: str
@@ -56,6 +57,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     variables: dict[str, str] = {}
     disable_recursive_build: bool = False
     fail_if_busy: bool = False
+    keep_failed: float = 0
 
 
 class BuildFailure(msgspec.Struct, frozen=True, rename="pascal"):

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Generator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,10 @@ _IDLE_SECONDS = 5.0
 
 _LONGEST_ANSWER = 256 * 1024 * 1024
 _LONGEST_ERROR = 64 * 1024
+
+_LONGEST_LINE = 1024 * 1024
+
+_JSON = {"Content-Type": "application/json"}
 
 _CODES: dict[int, int] = {
     HTTPStatus.BAD_REQUEST: -32602,
@@ -108,22 +113,38 @@ class Client:
 
     def stream(self, path: str) -> http.client.HTTPResponse:
         """The body of a page, to be read as it comes (``read1``) and closed; raises `RpcError` or `Unreachable`."""
-        connection = self._connect()
-        try:
-            connection.request("GET", path, headers={"Connection": "close", "Accept": "text/plain"})
-            response = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise self._unreachable(error) from error
+        response = self._ask("GET", path, None, {"Accept": "text/plain"})
         if response.status != HTTPStatus.OK:
             with response:
                 raise _page_error(path, response)
         return response
 
+    def lines(self, path: str, **parameters: Any) -> Generator[dict[str, Any], None, None]:
+        """The JSON values of an answer, a line each, as they come; raises `RpcError` for an error, or `Unreachable`.
+
+        The exchange ends where whoever iterates stops.
+        """
+        with self._ask("POST", path, json.dumps(parameters).encode(), _JSON) as response:
+            while line := response.readline(_LONGEST_LINE):
+                message: dict[str, Any] = _decoded(line)
+                if "error" in message:
+                    raise _error(message)
+                yield message
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """The head of an answer on a connection of its own, which ends with it."""
+        connection = self._connect()
+        try:
+            connection.request(method, path, body, {"Connection": "close", **headers})
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self._unreachable(error) from error
+
     def _exchange(self, body: bytes) -> bytes:
         connection = self._open()
         try:
-            connection.request("POST", RPC_PATH, body, {"Content-Type": "application/json"})
+            connection.request("POST", RPC_PATH, body, _JSON)
             answer = connection.getresponse().read(_LONGEST_ANSWER + 1)
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
@@ -227,18 +248,37 @@ def _authority_hint(credentials: Credentials) -> str:
 
 
 def _result(answer: bytes, call_id: int) -> Any:
-    try:
-        message = json.loads(answer)
-        if "error" in message:
-            error = message["error"]
-            raise RpcError(error["code"], error["message"], error.get("data", {}))
-        result = message["result"]
-    except (ValueError, KeyError, TypeError):
-        text = answer[:200].decode(errors="replace").strip()
-        raise Unreachable(f"expected a JSON-RPC answer, found: {text or 'nothing'}") from None
+    message = _decoded(answer)
+    if "error" in message:
+        raise _error(message)
+    if "result" not in message:
+        raise _unexpected(answer)
     if message.get("id") != call_id:
         raise Unreachable(f"expected the answer to call {call_id}, found that to {message.get('id')}")
-    return result
+    return message["result"]
+
+
+def _decoded(answer: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(answer)
+    except ValueError:
+        raise _unexpected(answer) from None
+    if not isinstance(message, dict):
+        raise _unexpected(answer)
+    return message
+
+
+def _error(message: dict[str, Any]) -> ClientError:
+    error = message["error"]
+    try:
+        return RpcError(error["code"], error["message"], error.get("data", {}))
+    except (KeyError, TypeError, AttributeError):
+        return _unexpected(json.dumps(message).encode())
+
+
+def _unexpected(answer: bytes) -> Unreachable:
+    text = answer[:200].decode(errors="replace").strip()
+    return Unreachable(f"expected a JSON-RPC answer, found: {text or 'nothing'}")
 
 
 def _page_error(path: str, response: http.client.HTTPResponse) -> RpcError:

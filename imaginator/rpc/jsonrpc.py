@@ -1,8 +1,6 @@
 """JSON-RPC 2.0 over HTTPS, to the letter of https://www.jsonrpc.org/specification.
 
-The answer's HTTP status is 200, or 204 where only notifications came; 403 on plain HTTP and 401 without a usable client
-certificate, with nothing executed; 413 and 415 for bodies that are too large or not JSON. Requiring the JSON content
-type keeps a browser that holds a certificate from being made to call by another site's form.
+The answer's HTTP status is 200, or 204 where only notifications came, or what `admitting` says.
 """
 
 from __future__ import annotations
@@ -17,13 +15,11 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from imaginator.model.errors import NotAuthenticated
 from imaginator.model.identity import Identity
-from imaginator.rpc.faults import INVALID_CALL, PARSE_ERROR, Fault, fault_of, internal_fault
-from imaginator.rpc.identity import identify
+from imaginator.rpc.admitting import NotAdmitted, admit
+from imaginator.rpc.faults import INVALID_CALL, PARSE_ERROR, Fault, internal_fault
 from imaginator.rpc.operations import Operations
 
-LONGEST_BODY = 1024 * 1024
 DEEPEST_NESTING = 32
 LARGEST_BATCH = 100
 
@@ -61,17 +57,10 @@ class JsonRpc(Resource):
         """Authenticate before anything else, then answer POST."""
         request.setHeader(b"content-type", b"application/json")
         try:
-            identity = identify(request)
-        except NotAuthenticated as error:
-            return _refuse(request, 401 if request.isSecure() else 403, fault_of(error))
-        if request.method != b"POST":
-            request.setHeader(b"allow", b"POST")
-            return _refuse(request, 405, _invalid("calls are sent by POST"))
-        if not _is_json(request):
-            return _refuse(request, 415, _invalid("expected the content type application/json"))
-        body = request.content.read(LONGEST_BODY + 1) if request.content else b""
-        if len(body) > LONGEST_BODY:
-            return _refuse(request, 413, _invalid(f"a body has at most {LONGEST_BODY} bytes"))
+            identity, body = admit(request)
+        except NotAdmitted as refusal:
+            request.setResponseCode(refusal.status)
+            return encode_failed(None, refusal.fault)
         self._reply(request, body, identity)
         return NOT_DONE_YET
 
@@ -91,7 +80,7 @@ class JsonRpc(Resource):
         try:
             message = decode_message(body)
         except Fault as fault:
-            return _encode(_failed(None, fault))
+            return encode_failed(None, fault)
         if isinstance(message, list):
             return await self._batch(message, identity)
         answer = await self._one(message, identity)
@@ -99,7 +88,7 @@ class JsonRpc(Resource):
 
     async def _batch(self, messages: list[object], identity: Identity) -> bytes:
         if not 1 <= len(messages) <= LARGEST_BATCH:
-            return _encode(_failed(None, _invalid(f"a batch has 1 to {LARGEST_BATCH} calls")))
+            return encode_failed(None, _invalid(f"a batch has 1 to {LARGEST_BATCH} calls"))
         pending = [Deferred.fromCoroutine(self._one(message, identity)) for message in messages]
         answers = [answer for answer in await gatherResults(pending) if answer is not None]
         return _encode(answers) if answers else b""
@@ -164,21 +153,16 @@ def _failed(call_id: object, fault: Fault) -> Answer:
 def _internal_error(failure: Failure) -> bytes:
     fault = internal_fault()
     _log.failure("incident {id}: answering JSON-RPC", failure, id=fault.data["Incident"])
-    return _encode(_failed(None, fault))
+    return encode_failed(None, fault)
+
+
+def encode_failed(call_id: object, fault: Fault) -> bytes:
+    """The answer to a call that failed."""
+    return _encode(_failed(call_id, fault))
 
 
 def _encode(answer: object) -> bytes:
     return msgspec.json.encode(answer)
-
-
-def _is_json(request: Request) -> bool:
-    kind = (request.getHeader("content-type") or "").partition(";")[0]
-    return kind.strip().lower() == "application/json"
-
-
-def _refuse(request: Request, status: int, fault: Fault) -> bytes:
-    request.setResponseCode(status)
-    return _encode(_failed(None, fault))
 
 
 def _send(request: Request, answer: bytes) -> None:

@@ -19,6 +19,7 @@ from imaginator.model.identity import Caller
 from imaginator.model.image import Image
 from imaginator.model.names import check_build_id, check_image_name, check_stream_name
 from imaginator.model.pauses import Disabled
+from imaginator.model.shell import ShellInput
 from imaginator.rpc.faults import fault_of_build
 from imaginator.rpc.graphs import (
     DirectedGraph,
@@ -204,6 +205,11 @@ async def _start_auto_builds(builder: Builder, _caller: Caller, request: StartAu
     return Nothing()
 
 
+async def _write_to_shell(builder: Builder, caller: Caller, request: ShellInput) -> Nothing:
+    await builder.shells.give(request, caller)
+    return Nothing()
+
+
 async def _list_images(builder: Builder, _caller: Caller, request: WantedImages) -> Images:
     return Images(tuple(await builder.store.list(request.prefix)))
 
@@ -244,18 +250,18 @@ async def _method_help(_builder: Builder, _caller: Caller, request: MethodName) 
     return METHODS[request.method_name].help
 
 
-_BUILDING = "Imaginator.BuildImage"
+BUILDING = "Imaginator.BuildImage"
 
 _TABLE = (
     Method(
-        _BUILDING, BuildRequest, BuiltImage, _build_image,
+        BUILDING, BuildRequest, BuiltImage, _build_image,
         "Build an image of a stream and return its name once it is there. The build goes on when the caller leaves.",
         Access.ANYONE,
     ),
     Method(
         "Imaginator.SubmitBuild", BuildRequest, BuildRecord, _submit_build,
         "Queue a build, or join the queued one that is the same, and return it without waiting.",
-        Access.ANYONE, _BUILDING,
+        Access.ANYONE, BUILDING,
     ),
     Method(
         "Imaginator.GetBuild", BuildId, BuildRecord, _get_build,
@@ -292,6 +298,11 @@ _TABLE = (
     Method(
         "Imaginator.GetDirectedGraph", WantedStreams, DirectedGraph, get_directed_graph,
         "Draw on which stream each stream builds, as a text for Graphviz.",
+        Access.ANYONE,
+    ),
+    Method(
+        "Imaginator.WriteToShell", ShellInput, Nothing, _write_to_shell,
+        "Give a shell that the caller has opened something to read; answered when it has taken that.",
         Access.ANYONE,
     ),
     Method(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from twisted.internet.defer import CancelledError
@@ -12,11 +13,19 @@ from twisted.logger import Logger
 from imaginator.model.codec import to_plain
 from imaginator.model.errors import ImaginatorError, InvalidRequest, NotPermitted
 from imaginator.model.identity import Caller, Identity, Trusted
+from imaginator.model.names import check_build_id
+from imaginator.model.shell import ShellRequest
 from imaginator.rpc.faults import UNKNOWN_METHOD, Fault, fault_of, internal_fault
-from imaginator.rpc.methods import METHODS, Access, Method
+from imaginator.rpc.methods import BUILDING, METHODS, Access, Method
 
 if TYPE_CHECKING:
     from imaginator.schedule.builder import Builder
+    from imaginator.schedule.shells import Shell
+
+SHELL = "Imaginator.OpenShell"
+"""What a shell is called where methods are; its answer is a stream, so that it is none of them (see `shells`)."""
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _log = Logger()
 
@@ -31,9 +40,24 @@ class Operations:
 
     async def perform(self, name: str, parameters: object, identity: Identity) -> Any:
         """The result of a call in JSON values; raises `Fault` for whatever goes wrong."""
-        try:
+        with self._faults(name, identity):
             result = await self._perform(name, parameters, identity)
             return redacted(to_plain(result), self._redact)
+
+    async def open_shell(self, parameters: object, identity: Identity, output: Callable[[bytes], None]) -> Shell:
+        """A shell in the tree of a failed build, whose output goes to ``output``; raises `Fault`."""
+        with self._faults(SHELL, identity):
+            full_access = self._trusted.full_access(identity, BUILDING)
+            caller = Caller(identity.user, identity.groups, full_access)
+            wanted = decode_fields(SHELL, ShellRequest, parameters)
+            check_build_id(wanted.build_id)
+            return await self._builder.shells.open(wanted, caller, output)
+
+    @contextmanager
+    def _faults(self, name: str, identity: Identity) -> Iterator[None]:
+        """Turn whatever goes wrong into a `Fault` without secrets."""
+        try:
+            yield
         except CancelledError:
             raise
         except Exception as error:
@@ -58,29 +82,34 @@ class Operations:
 
 
 def decode_parameters(method: Method, parameters: object) -> msgspec.Struct:
-    """The request that ``parameters`` hold: an object, an array of one object, or nothing (None, an empty array).
+    """The request that ``parameters`` of a method hold (see `decode_fields`)."""
+    return decode_fields(method.name, method.request, parameters)
+
+
+def decode_fields(name: str, structure: type[S], parameters: object) -> S:
+    """The structure that ``parameters`` hold: an object, an array of one object, or nothing (None, an empty array).
 
     Raises `InvalidRequest` naming the field that is unknown, missing or of the wrong type.
     """
-    fields = _fields(method, parameters)
-    known = {field.encode_name for field in msgspec.structs.fields(method.request)}
+    fields = _fields(name, parameters)
+    known = {field.encode_name for field in msgspec.structs.fields(structure)}
     unknown = sorted(set(fields) - known)
     if unknown:
         expected = ", ".join(sorted(known)) or "none"
-        raise InvalidRequest(f"{method.name}: unknown field {unknown[0]!r}, the fields are: {expected}")
+        raise InvalidRequest(f"{name}: unknown field {unknown[0]!r}, the fields are: {expected}")
     try:
-        return msgspec.convert(fields, method.request)
+        return msgspec.convert(fields, structure)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{method.name}: {error}") from None
+        raise InvalidRequest(f"{name}: {error}") from None
 
 
-def _fields(method: Method, parameters: object) -> dict[str, object]:
+def _fields(name: str, parameters: object) -> dict[str, object]:
     if isinstance(parameters, list):
         parameters = parameters[0] if len(parameters) == 1 else parameters or None
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise InvalidRequest(f"{method.name}: expected one object of named parameters")
+        raise InvalidRequest(f"{name}: expected one object of named parameters")
     return parameters
 
 

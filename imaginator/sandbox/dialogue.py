@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from imaginator.model.errors import Refused
 from imaginator.sandbox.kernel.seccomp import fetch_descriptor
-from imaginator.sandbox.process import OUTPUT, STATUS, Child, Output, Reactor, Reader
+from imaginator.sandbox.process import OUTPUT, STATUS, Child, Exit, Output, Reactor, Reader
 from imaginator.sandbox.terminals import set_size
 
 INPUT = 0
@@ -160,6 +160,14 @@ class Dialogue(Child):
             raise Refused("the shell has not yet taken what it was given before")
         await _Words(data, self._stream).taken
 
+    def stop(self, reason: str) -> Deferred[Exit]:
+        """End the command as `Child.stop` does, after hanging up: an interactive shell heeds that, and no SIGTERM."""
+        if self._stream is not None:
+            self._stream.loseConnection()
+        ended = super().stop(reason)
+        self.resumeProducing()
+        return ended
+
     def end_input(self) -> None:
         """Let the command read the end of its input; a terminal has none but what is typed."""
         if isinstance(self._stream, Writer):
@@ -172,7 +180,9 @@ class Dialogue(Child):
             set_size(self._stream.fileno(), *size)
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """Read no more output for now."""
+        """Read no more output for now; that of a command which is being ended is read to its end."""
+        if self._reason:
+            return
         self._paused = True
         for reader in self._readers.values():
             reader.stopReading()
@@ -181,7 +191,8 @@ class Dialogue(Child):
         """Read output again."""
         self._paused = False
         for reader in self._readers.values():
-            reader.startReading()
+            if not reader.disconnecting:
+                reader.startReading()
 
     def stopProducing(self) -> None:  # noqa: N802
         """Nobody takes output any more; whoever owns this ends it."""

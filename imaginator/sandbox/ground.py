@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from imaginator.sandbox.beneath import remove_path
 from imaginator.sandbox.disk import Disk
 from imaginator.sandbox.kernel.mounts import MS_REC, MS_SLAVE, mount
 from imaginator.sandbox.kernel.namespaces import CLONE_NEWNS, unshare
@@ -37,6 +38,16 @@ class Ground:
         self.working = self.disk.directory if self.disk else directory
         self.upper = os.path.join(directory, b"upper")
         self.work = os.path.join(self.working, b"work")
+
+    def was_mounted(self) -> bool:
+        """Whether the upper is that of a build that has ended; its overlay can be mounted again after this.
+
+        Overlayfs marks what it has mounted volatile, since that might not be whole after a crash of the host.
+        """
+        mark = os.path.join(self.work, b"work")
+        was_there = os.path.lexists(mark)
+        remove_path(mark)
+        return was_there
 
     def cover(self) -> None:
         """Let the workspace's ``upper`` be the one that the build writes to."""

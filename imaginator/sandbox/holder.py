@@ -84,8 +84,9 @@ class Holder:
         self._offer: Offer | None = None
 
     def _mount(self) -> None:
-        # A fresh upper's root covers the source's: it must be the same directory to begin with.
-        copy_metadata(self._lowers[0], self._upper)
+        if not self._ground.was_mounted():
+            # A fresh upper's root covers the source's: it must be the same directory to begin with.
+            copy_metadata(self._lowers[0], self._upper)
         lowers, workspace = self._names()
         options = b"lowerdir=%b,upperdir=%b/upper,workdir=%b/work,%b" % (
             b":".join(map(_escaped, lowers)),

@@ -16,6 +16,9 @@ from imaginator.model.image import Image
 from imaginator.model.settings import BootstrapStream
 from imaginator.model.streams import Stream
 
+LONGEST_KEPT = 86400.0
+"""Seconds for which a request may have the tree of a build kept that fails."""
+
 
 class BuildLimits(NamedTuple):
     """The limits on builds that the flags set; durations in seconds."""
@@ -76,3 +79,9 @@ def _check_maximum(seconds: float, caller: Caller, limits: BuildLimits) -> None:
         raise Refused(f"maximum expiration time is {format_duration(limits.maximum_expiration_privileged)}")
     if not caller.full_access and seconds > limits.maximum_expiration:
         raise Refused(f"maximum expiration time is {format_duration(limits.maximum_expiration)} for you")
+
+
+def check_keeping(request: BuildRequest) -> None:
+    """Raise `Refused` where a failed build's tree is to be kept for too long."""
+    if not 0 <= request.keep_failed <= LONGEST_KEPT:
+        raise Refused(f"the tree of a failed build is kept for {format_duration(LONGEST_KEPT)} at most")

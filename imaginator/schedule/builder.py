@@ -17,12 +17,19 @@ from imaginator.model.graph import describe_cycle
 from imaginator.model.identity import Caller
 from imaginator.model.pauses import Disabled, Pause
 from imaginator.model.variables import check_request_variables
-from imaginator.schedule.admission import check_expiry, check_new_expiry, check_owner, check_permission
+from imaginator.schedule.admission import (
+    check_expiry,
+    check_keeping,
+    check_new_expiry,
+    check_owner,
+    check_permission,
+)
 from imaginator.schedule.dependencies import Dependencies
 from imaginator.schedule.logview import ArchivedLog, LogView
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import AUTOMATON
 from imaginator.schedule.runner import Runner, RunnerParts
+from imaginator.schedule.shells import Shells
 from imaginator.store.history import BuildQuery, History
 from imaginator.store.interface import ImageStore
 
@@ -31,6 +38,7 @@ __all__ = ["Builder", "LogView", "Status"]
 SHUTDOWN = 8.0
 """Seconds that running builds get to end cleanly when the daemon stops."""
 
+_LIVES = ("expires_in", "keep_failed")
 _AUTOMATON = Caller(AUTOMATON, full_access=True)
 
 _log = Logger()
@@ -86,11 +94,17 @@ class NoAutomation:
 class Builder(Service):
     """Builds images; ``store_line`` tells people which image store is used.
 
-    ``dependencies`` knows the graph of all streams.
+    ``dependencies`` knows the graph of all streams, ``shells`` opens the kept trees of failed builds.
     """
 
     def __init__(
-        self, parts: RunnerParts, history: History, pauses: Pauses, store_line: str, dependencies: Dependencies
+        self,
+        parts: RunnerParts,
+        history: History,
+        pauses: Pauses,
+        store_line: str,
+        dependencies: Dependencies,
+        shells: Shells,
     ) -> None:
         self._parts = parts
         self.dependencies = dependencies
@@ -99,6 +113,7 @@ class Builder(Service):
         self._queue = parts.queue
         self._runner = Runner(parts)
         self._store_line = store_line
+        self.shells = shells
         self.rpc_closed = ""
         self.automation: Automation = NoAutomation()
 
@@ -145,6 +160,7 @@ class Builder(Service):
             raise NotFound(f"unknown stream: {request.stream_name}")
         check_permission(request.stream_name, definition, caller)
         check_expiry(request, caller, self._parts.limits)
+        check_keeping(request)
         check_request_variables(request.variables)
         self._pauses.check_requests()
         plain = msgspec.structs.replace(request, fail_if_busy=False)
@@ -162,13 +178,11 @@ class Builder(Service):
         return await self.wait(record.build_id)
 
     async def _join(self, known: BuildRecord, request: BuildRequest) -> BuildRecord:
-        """The queued build, which is a person's now, and whose image lives for the longer of both times."""
+        """The queued build, which is a person's now; what it brings lives for the longer of both times."""
         await self._queue.lift(known.build_id)
-        longer = max(known.request.expires_in, request.expires_in)
-        if longer == known.request.expires_in:
-            return known
-        joined = msgspec.structs.replace(known.request, expires_in=longer)
-        return await self._queue.change(known, request=joined)
+        longer = {name: max(getattr(known.request, name), getattr(request, name)) for name in _LIVES}
+        joined = msgspec.structs.replace(known.request, **longer)
+        return known if joined == known.request else await self._queue.change(known, request=joined)
 
     def _record(self, request: BuildRequest, caller: Caller) -> BuildRecord:
         return BuildRecord(
@@ -251,6 +265,10 @@ class Builder(Service):
         check_owner(await self.store.get(name), caller)
         await self.store.delete(name)
         _log.info("image {name} was deleted by {user}", name=name, user=caller.user)
+
+    def kept_until(self, build_id: str) -> datetime | None:
+        """When the tree of a failed build goes; None where none is kept."""
+        return self.shells.kept_until(build_id)
 
     async def log(self, name: str) -> LogView:
         """The log of a build, named by its id or its image; raises `NotFound`, for a build too that has not begun."""

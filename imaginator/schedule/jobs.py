@@ -17,11 +17,15 @@ from imaginator.schedule.configuration import Configuration
 
 
 class Jobs(NamedTuple):
-    """Makes jobs from the configuration in force; ``limits`` and ``destinations`` are the operator's."""
+    """Makes jobs from the configuration in force; the rest is the operator's.
+
+    ``keep_failed`` is for how many seconds the tree of every build is kept that fails, at least.
+    """
 
     configuration: Configuration
     limits: Limits
     destinations: Destinations = EVERYWHERE
+    keep_failed: float = 0
 
     async def of(self, record: BuildRecord) -> Job:
         """The job of a build; raises `BuildFailed` where there is no such stream (any more)."""
@@ -44,6 +48,7 @@ class Jobs(NamedTuple):
             limits=self._operators_limits(definition).within(limits_of(definition.limits)),
             destinations=self.destinations,
             privileged=record.privileged,
+            keep_failed=max(request.keep_failed, self.keep_failed),
         )
 
     def _operators_limits(self, definition: BootstrapStream | Stream) -> Limits:

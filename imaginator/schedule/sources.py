@@ -118,6 +118,7 @@ class SourceFinder:
             expires_in=record.request.expires_in or DEFAULT_EXPIRY,
             max_source_age=record.request.max_source_age,
             variables=wish.variables,
+            keep_failed=record.request.keep_failed,
         )
 
     def _child(self, record: BuildRecord, request: BuildRequest) -> BuildRecord:

@@ -10,7 +10,9 @@ from operator import attrgetter
 from imaginator.model.build import BuildRecord, BuildRequest, State
 from imaginator.schedule.line import NOBODY, SOURCES, Line, limited_user
 
-_words_of = attrgetter(*(name for name in BuildRequest.__struct_fields__ if name not in ("variables", "expires_in")))
+_LIVES = ("expires_in", "keep_failed")
+"""For how long what becomes of a build is kept: no part of what identical requests ask for."""
+_words_of = attrgetter(*(name for name in BuildRequest.__struct_fields__ if name not in ("variables", *_LIVES)))
 
 MOST_WAITING = 100
 """While so many builds wait for their sources, only sources are started: each build that waits has a process."""

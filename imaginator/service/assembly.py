@@ -23,6 +23,7 @@ from imaginator.model.errors import ConfigurationError
 from imaginator.model.identity import Trusted
 from imaginator.rpc.jsonrpc import JsonRpc
 from imaginator.rpc.operations import Operations
+from imaginator.rpc.shells import ShellPage
 from imaginator.sandbox.limits import Limits, remove_stale
 from imaginator.sandbox.process import capture
 from imaginator.schedule.admission import BuildLimits
@@ -38,6 +39,7 @@ from imaginator.schedule.periodic import Periodic
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.reserve import Reserve
 from imaginator.schedule.runner import RunnerParts
+from imaginator.schedule.shells import ShellParts, Shells
 from imaginator.service.checks import check_sandbox, locked, unlimited
 from imaginator.service.daemon import Daemon
 from imaginator.service.listener import Certificates, Listener
@@ -48,6 +50,7 @@ from imaginator.store.catalogue import Catalogue
 from imaginator.store.collector import Collector
 from imaginator.store.history import History
 from imaginator.store.images import EmbeddedStore
+from imaginator.store.kept import Kept
 from imaginator.store.layers import Layers
 from imaginator.store.logs import LogArchive
 from imaginator.store.objects import Objects
@@ -68,6 +71,9 @@ COLLECTION = 600.0
 
 RESERVE = 2.0
 """Seconds between two looks at what is free on the disk."""
+
+KEPT = 10.0
+"""Seconds between two looks for kept trees whose time is over."""
 
 DAY = 86400.0
 
@@ -106,10 +112,10 @@ class Assembly:
         restore = Restorer(self.reactor, self.store.objects)
         limit = self.options["layer-cache-size"](shutil.disk_usage(self.state).total)
         self.layers = Layers(layers, self.catalogue, self.store.nodes(), self.workers, restore, limit)
+        self.kept = Kept(self.state / "kept", self.layers, self.reactor)
         self.collector = Collector(self.catalogue, self.store.objects, self.layers, self.store.holds, self.workers)
-        self.reserve = Reserve(
-            self.reactor, self.state, self.options["disk-reserve"], (self._collect_for_room, self.layers.trim)
-        )
+        reliefs = (self.kept.make_room, self._collect_for_room, self.layers.trim)
+        self.reserve = Reserve(self.reactor, self.state, self.options["disk-reserve"], reliefs)
         self.archive = LogArchive(self.options["build-log-dir"], self.options["build-log-quota"], self.workers)
         self.packages = Packages(self.state / "packages", self.options["package-cache-size"], self.workers)
         self.history = History(self.catalogue)
@@ -125,7 +131,9 @@ class Assembly:
         self.configuration = Configuration(
             ConfigurationParts(self.reactor, self.fetcher, self.workers, self.state, url, variables, arch)
         )
-        self.jobs = Jobs(self.configuration, self._sandbox_limits(), self.options["build-destinations"])
+        self.jobs = Jobs(
+            self.configuration, self._sandbox_limits(), self.options["build-destinations"], self.options["keep-failed"]
+        )
         self.queue = Queue(self.history, self._now)
         parts = RunnerParts(
             reactor=self.reactor,
@@ -144,8 +152,13 @@ class Assembly:
             DependencyParts(self.reactor, self.configuration, self.store, self.sources, self.workers)
         )
         store_line = f"the embedded store in {self.state}"
-        self.builder = Builder(parts, self.history, self.pauses, store_line, self.dependencies)
+        self.shells = Shells(self._shell_parts())
+        self.builder = Builder(parts, self.history, self.pauses, store_line, self.dependencies, self.shells)
         self.reserve.go_on = self.builder.go_on
+
+    def _shell_parts(self) -> ShellParts:
+        destinations = self.options["build-destinations"]
+        return ShellParts(self.reactor, self.workers, self.kept, self.configuration, self.state, destinations)
 
     def _make_automation(self) -> None:
         workspaces = self.state / "builds"
@@ -186,6 +199,7 @@ class Assembly:
             workers=self.workers,
             memory=SieveMemory(),
             packages=self.packages,
+            kept=self.kept,
             verify=self.options["verify-builds"],
         )
         return Engine(parts)
@@ -219,6 +233,7 @@ class Assembly:
             redact=self.configuration.redact,
             reactor=self.reactor,
             rpc=JsonRpc(operations),
+            shell=ShellPage(operations),
             recent_log=self.recent.lines,
             public_downloads=options["public-downloads"],
         )
@@ -244,7 +259,8 @@ class Assembly:
         daemon = Daemon(self.reactor, observer, self.configuration.redact, load=self._load, reload=self._reload)
         self.workers.setServiceParent(daemon.foundation)
         self.catalogue.setServiceParent(daemon.foundation)
-        for service in (self.dependencies, self.builder, self.autobuild, *self._periodic(), self.listener):
+        services = (self.dependencies, self.builder, self.shells, self.autobuild, *self._periodic(), self.listener)
+        for service in services:
             service.setServiceParent(daemon.serving)
         return daemon
 
@@ -253,6 +269,7 @@ class Assembly:
         yield Periodic(self.reactor, "certificates", CERTIFICATES, self._look_at_certificates)
         yield Periodic(self.reactor, "collection", COLLECTION, self.collector.run)
         yield Periodic(self.reactor, "disk reserve", RESERVE, self.reserve.look)
+        yield Periodic(self.reactor, "kept trees", KEPT, self.kept.expire)
         yield Periodic(self.reactor, "unused mirrors", DAY, self.sources.trim)
         interval = self.options["image-rebuild-interval"]
         if interval:
@@ -276,6 +293,7 @@ class Assembly:
         await check_sandbox(self.reactor, self.state / "builds", limits)
         for problem in unlimited(limits):
             _log.warn("{problem}", problem=problem)
+        await self.kept.load()
         await self.packages.trim()
         await self.configuration.load()
         await self.builder.load()

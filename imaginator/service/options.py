@@ -101,6 +101,7 @@ FLAGS = (
     Flag("maximum-concurrent-builds", str(os.cpu_count() or 1), number, "builds at the same time"),
     Flag("maximum-concurrent-builds-per-user", "1", number, "builds at the same time of an unprivileged user"),
     Flag("maximum-build-duration", "24h", parse_duration, "how long a build may take"),
+    Flag("keep-failed", "0", parse_duration, "how long the tree of every failed build is kept for builder-tool shell"),
     Flag("minimum-expiration", "15m", parse_duration, "how long an image must live"),
     Flag("maximum-expiration", "24h", parse_duration, "how long an image may live"),
     Flag("maximum-expiration-privileged", "730h", parse_duration, "the same for callers with full access"),

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -68,6 +68,10 @@ class Layers:
                 if await self._workers.run(self._shelf.has, ids):
                     yield ids, paths
                     return
+
+    def pinned(self, layers: Sequence[str]) -> AbstractContextManager[None]:
+        """Keep layers on the disk until the context is left, whatever becomes of their images."""
+        return self._shelf.in_use(layers)
 
     async def lowers(self, image: Image) -> tuple[tuple[str, ...], tuple[Path, ...]]:
         """The ids of an image's layers, bottom first, and their directories, topmost first."""

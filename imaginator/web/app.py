@@ -66,7 +66,8 @@ _log = Logger()
 class WebParts(NamedTuple):
     """What the pages are made of.
 
-    ``redact`` replaces secrets in a text. ``rpc`` answers below ``/jsonrpc``, None while RPC is closed.
+    ``redact`` replaces secrets in a text. ``rpc`` answers below ``/jsonrpc``, and ``shell`` at ``/shell``; None while
+    they are closed.
     ``recent_log`` gives the daemon's last log lines. ``public_downloads`` opens images to clients without a
     certificate.
     """
@@ -78,6 +79,7 @@ class WebParts(NamedTuple):
     rpc: IResource | None = None
     recent_log: Callable[[], Sequence[str]] | None = None
     public_downloads: bool = False
+    shell: IResource | None = None
 
 
 class Web:
@@ -156,7 +158,8 @@ class Web:
         """One build, with the end of its log."""
         record = await self._builder.get(check_build_id(parse_query(request.uri).name))
         begin, end, text = await self._tail(record.build_id)
-        return self._page(request, "build.html", record=record, begin=begin, end=end, text=text)
+        kept_until = self._builder.kept_until(record.build_id)
+        return self._page(request, "build.html", record=record, kept_until=kept_until, begin=begin, end=end, text=text)
 
     async def _tail(self, build_id: str) -> tuple[int, int, str]:
         """The last whole lines of a log with the offsets where they begin and end; nothing where it is gone."""
@@ -260,6 +263,11 @@ class Web:
         """The operations for programs, where they are served."""
         reason = self._builder.rpc_closed or "RPC is not served"
         return self._parts.rpc or plain(request, self._parts.redact(reason), 503)
+
+    @app.route("/shell", methods=["POST"])
+    def shell(self, request: Request) -> IResource | bytes:
+        """A shell in the tree of a failed build, for programs."""
+        return self._parts.shell or plain(request, "shells are not served", 503)
 
     @app.handle_errors(ImaginatorError)
     def failed(self, request: IRequest, failure: Failure) -> bytes:

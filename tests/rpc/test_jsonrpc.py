@@ -17,9 +17,10 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from imaginator.model.build import BuildFailure, BuildRequest
+from imaginator.rpc.admitting import LONGEST_BODY
 from imaginator.rpc.certificates import Wish
 from imaginator.rpc.faults import Fault
-from imaginator.rpc.jsonrpc import DEEPEST_NESTING, LARGEST_BATCH, LONGEST_BODY, decode_message
+from imaginator.rpc.jsonrpc import DEEPEST_NESTING, LARGEST_BATCH, decode_message
 from tests.support.fake_builder import FakeBuilder
 from tests.support.rpc_site import SECRET, RpcSite
 

@@ -30,8 +30,10 @@ from imaginator.schedule.jobs import Jobs
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
+from imaginator.schedule.shells import ShellParts, Shells
 from imaginator.store.history import History
 from imaginator.store.images import EmbeddedStore
+from imaginator.store.kept import Kept
 from imaginator.store.logs import LogArchive
 from imaginator.store.pauses import PauseTable
 from tests.support.store_parts import Forest, StoreParts, running_store
@@ -202,7 +204,12 @@ class Building:
             self.pauses,
             "a store for tests",
             self.dependencies,
+            self._shells(folder, parts, clock),
         )
+
+    def _shells(self, folder: Path, parts: StoreParts, clock: Any) -> Shells:
+        self.kept = Kept(folder / "kept", cast(Any, None), clock)
+        return Shells(ShellParts(clock, parts.workers, self.kept, self.configuration, folder))
 
     def now(self) -> datetime:
         """The clock's time."""

@@ -232,6 +232,7 @@ class FakeBuilder:
         self.store = store or FakeStore()
         self.records: dict[str, BuildRecord] = {}
         self.logs: dict[str, FakeLog] = {}
+        self.kept: dict[str, datetime] = {}
         self.errors: list[str] = []
         self.dependencies = FakeDependencies()
         self.automation = FakeAutomation()
@@ -314,6 +315,10 @@ class FakeBuilder:
         pause = Pause(what, self._now() + timedelta(seconds=seconds), caller.user)
         self.pauses.append(pause)
         return pause.until
+
+    def kept_until(self, build_id: str) -> datetime | None:
+        """When the tree of a failed build goes; tests put it there."""
+        return self.kept.get(build_id)
 
     async def log(self, name: str) -> FakeLog:
         """The log of a build, named by its id or its image; raises `NotFound`."""

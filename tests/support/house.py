@@ -27,6 +27,7 @@ from imaginator.store.catalogue import Catalogue
 from imaginator.store.collector import Collector
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
+from imaginator.store.kept import Kept
 from imaginator.store.layers import Entries, Layers
 from imaginator.store.objects import Objects
 from imaginator.store.packages import Packages
@@ -110,6 +111,7 @@ class House(NamedTuple):
     engine: Engine
     wishes: list[SourceWish]
     collector: Collector
+    kept: Kept
     settings: Settings = Settings(packager_types={"fake": PACKAGER})
 
     def with_packager(self, packager: PackagerType) -> House:
@@ -212,10 +214,11 @@ def open_house(tmp_path: Path) -> Iterator[House]:
     sources = Sources(reactor, state / "sources")  # type: ignore[arg-type]
     packages = Packages(state / "packages", 1 << 30, workers)
     fetcher = Fetcher(reactor, sources=sources)
-    shared = (layers, sources, fetcher, workers, SieveMemory(), packages)
+    kept = Kept(state / "kept", layers, reactor)  # type: ignore[arg-type]
+    shared = (layers, sources, fetcher, workers, SieveMemory(), packages, kept)
     parts = EngineParts(reactor, state, store, *shared, verify=True)  # type: ignore[arg-type]
     collector = Collector(catalogue, store.objects, layers, store.holds, workers)
-    yield House(tmp_path, store, Engine(parts), [], collector)
+    yield House(tmp_path, store, Engine(parts), [], collector, kept)
     catalogue.stopService()
     workers.stopService()
     assert [] == list((state / "builds").iterdir())

@@ -72,9 +72,9 @@ class Live:
         command = self.tool_command(*arguments)
         return subprocess.run(command, capture_output=True, text=True, check=check, timeout=300)
 
-    def tool_command(self, *arguments: str) -> list[str]:
-        """The command line of ``builder-tool`` for the daemon."""
-        certificate, key = self.site.certificate("user")
+    def tool_command(self, *arguments: str, who: str = "user") -> list[str]:
+        """The command line of ``builder-tool`` for the daemon, with the certificate of ``who``."""
+        certificate, key = self.site.certificate(who)
         return [
             str(Path(sys.executable).with_name("builder-tool")),
             "--imaginator-hostname", "127.0.0.1",
@@ -117,4 +117,5 @@ def uses(pid: int, site: Site) -> bool:
         directory = str(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:
         return False
-    return f"{state}/builds" in mounts or f"{state}/layers" in mounts or directory.startswith(state)
+    places = [f"{state}/{name}" for name in ("builds", "layers", "kept")]
+    return any(place in mounts for place in places) or directory.startswith(state)
