@@ -38,6 +38,7 @@ from imaginator.build.shared import shared_directories, trim
 from imaginator.build.sources import Checkout, Sources
 from imaginator.build.wishes import wish_of
 from imaginator.model.build import Stage
+from imaginator.model.clock import wall_seconds
 from imaginator.model.errors import BuildFailed, ImaginatorError, NotFound
 from imaginator.model.filters import Filter
 from imaginator.model.fingerprint import Fingerprint
@@ -324,7 +325,7 @@ class _Build:
         self._monitor.note("verified: the image equals a full scan of its tree and of its layers")
 
     def _draft(self, packages: tuple[Package, ...]) -> Image:
-        return metadata.draft(self._job, packages, self._parts.reactor.seconds())
+        return metadata.draft(self._job, packages, wall_seconds(self._parts.reactor))
 
     async def _store(self, draft: Image, packed: Packed, workspace: Workspace, layers: tuple[str, ...]) -> Image:
         """Keep the upper as the image's layer and add the image, in one step for everybody else."""

@@ -14,6 +14,7 @@ from imaginator.build.environment import PATH
 from imaginator.build.gathering import Answer
 from imaginator.build.git import Mirror
 from imaginator.build.gitrun import Git, Remote, write_helpers
+from imaginator.model.clock import wall_seconds
 from imaginator.model.errors import ConfigurationError
 from imaginator.model.giturl import RepositoryFile, check_length, check_url
 from imaginator.model.redaction import Redactor
@@ -135,7 +136,7 @@ class Sources:
 
     async def trim(self) -> None:
         """Remove the mirrors that nobody has used for `KEPT` seconds, and what a killed daemon left of others."""
-        oldest = self._reactor.seconds() - KEPT
+        oldest = wall_seconds(self._reactor) - KEPT
         self._recent.clear()
         for path in self._unused(".git"):
             if path.stat().st_mtime < oldest:

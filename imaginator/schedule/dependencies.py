@@ -7,7 +7,7 @@ manifest has wrong is that of its streams, and nobody else's.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from imaginator.build.environment import fixed_variables
 from imaginator.build.heads import Heads
 from imaginator.build.sources import Sources
+from imaginator.model.clock import wall_time
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed
 from imaginator.model.graph import Graph
@@ -124,7 +125,7 @@ class Dependencies(Service):
         return self._census.is_of(configuration.settings, configuration.streams)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._parts.reactor.seconds(), UTC)
+        return wall_time(self._parts.reactor)
 
     def _next(self) -> Deferred[None]:
         """Fires when what is found out now, or begun now, is known."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from imaginator.build.buildlog import LARGEST_LOG, BuildLog
 from imaginator.build.engine import Engine
 from imaginator.build.job import SourceWish
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, State
+from imaginator.model.clock import wall_time
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, TimedOut
 from imaginator.model.image import Image
@@ -105,7 +106,7 @@ class Runner:
 
     def now(self) -> datetime:
         """The time, as records have it."""
-        return datetime.fromtimestamp(self._parts.reactor.seconds(), UTC)
+        return wall_time(self._parts.reactor)
 
     def running(self, build_id: str) -> Running | None:
         """A build at work, or waiting for its source."""

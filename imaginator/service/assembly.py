@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from imaginator.build.looking import Looker, LookerParts
 from imaginator.build.sources import Sources
 from imaginator.build.survey import Surveyor, SurveyorParts
 from imaginator.model.architectures import architecture
+from imaginator.model.clock import wall_time
 from imaginator.model.errors import ConfigurationError
 from imaginator.model.identity import Trusted
 from imaginator.rpc.jsonrpc import JsonRpc
@@ -220,7 +221,7 @@ class Assembly:
         return BuildLimits(*(self.options[name] for name in names))
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self.reactor.seconds(), UTC)
+        return wall_time(self.reactor)
 
     def _make_pages(self) -> None:
         options = self.options

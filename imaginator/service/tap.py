@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from imaginator.model.clock import make_steady
 from imaginator.model.errors import ImaginatorError
 from imaginator.service.assembly import Assembly
 from imaginator.service.checks import check_host
@@ -26,6 +27,8 @@ def makeService(options: Options, reactor: Any = None) -> Daemon:  # noqa: N802 
     """
     if reactor is None:
         from twisted.internet import reactor
+
+        make_steady(reactor)
     for flag in options.dropped:
         _log.warn("flag {flag}: it has no effect any more", flag=flag)
     try:

@@ -16,12 +16,13 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from twisted.logger import Logger
 
+from imaginator.model.clock import wall_time
 from imaginator.model.errors import BuildFailed, NotFound, Refused
 from imaginator.sandbox.limits import Limits
 from imaginator.sandbox.process import Reactor, capture
@@ -88,7 +89,7 @@ class Kept:
 
     def now(self) -> datetime:
         """The time, as trees have it."""
-        return datetime.fromtimestamp(self._reactor.seconds(), UTC)
+        return wall_time(self._reactor)
 
     async def keep(self, tree: KeptTree, directory: Path) -> None:
         """Take the workspace of a build, in which nothing runs any more; raises ``OSError``."""

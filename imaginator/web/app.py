@@ -7,7 +7,7 @@ here acts: every handler only reads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from klein import Klein
@@ -21,6 +21,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from imaginator.model.clock import wall_time
 from imaginator.model.errors import ImaginatorError, NotFound
 from imaginator.model.names import check_build_id, check_image_name, check_stream_name, stream_of
 from imaginator.store.history import BuildQuery
@@ -93,13 +94,14 @@ class Web:
         self._store = parts.builder.store
         self._pages = Pages(parts.redact, self._now)
         self._started = self._now()
+        self._begun = self._parts.reactor.seconds()
 
     def resource(self) -> SafeResource:
         """The root of the site."""
         return SafeResource(self.app)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._parts.reactor.seconds(), UTC)
+        return wall_time(self._parts.reactor)
 
     def _page(self, request: IRequest, template: str, **values: object) -> bytes:
         set_headers(request, {"Content-Type": "text/html; charset=utf-8"})
@@ -241,7 +243,7 @@ class Web:
             configuration_errors=len(status.errors),
             rpc_open=not status.rpc_closed,
             builds_wait=bool(status.obstacle),
-            uptime=(self._now() - self._started).total_seconds(),
+            uptime=self._parts.reactor.seconds() - self._begun,
         )
         set_headers(request, {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
         return exposition(numbers)
