@@ -9,7 +9,7 @@ DEBIAN_PACKAGES := btrfs-progs busybox-static createrepo-c debian-archive-keyrin
 	libseccomp2 mmdebstrap nftables openssh-server python3-venv rpm slirp4netns util-linux xfsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test escape bench fuzz docs lint clean distclean packages emulator
+.PHONY: help demo test escape faults bench fuzz docs lint clean distclean packages emulator
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,6 +26,9 @@ escape: $(VENV)/ready | emulator  ## every way out tried, here and on Debian's k
 	$(BIN)/python -m tests.packages.bootstraps
 	IMAGINATOR_KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -q -s tests/sandbox/test_kills.py
 	$(BIN)/python -m benchmarks sandbox-cost hostile-neighbour
+
+faults: $(VENV)/ready  ## the daemon killed at fifty moments of a build (KILLS=number), and every other fault: some minutes
+	IMAGINATOR_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q -s --timeout 0 tests/faults
 
 bench: $(VENV)/ready  ## every figure, as a ratio to a yardstick of the same run (FIGURE=name for one)
 	$(BIN)/python -m benchmarks $(FIGURE)

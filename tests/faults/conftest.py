@@ -1,0 +1,41 @@
+"""Crashes and faults: real daemons that lose what they stand on; what was tried is counted and printed.
+
+While a fault lasts a `Watcher` asks for the status page: it has to be served throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.daemon import Daemon
+from tests.integration.conftest import new_site
+from tests.support.faulty import COUNTS, Watcher
+from tests.support.live import Live
+from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    """A daemon of the test's own, at a state directory that works."""
+    site = new_site(tmp_path / "site")
+    site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
+    live = Live(site, Daemon(site))
+    live.daemon.start()
+    yield live
+    live.close()
+
+
+@pytest.fixture
+def watched(live: Live) -> Iterator[Watcher]:
+    """Asks for the daemon's status page all through the test."""
+    with Watcher(live.daemon.url) as watcher:
+        yield watcher
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how often each fault was tried."""
+    for what, count in sorted(COUNTS.items()):
+        terminalreporter.write_line(f"faults: {count:4} x {what}")
