@@ -27,7 +27,7 @@ escape: $(VENV)/ready | emulator  ## every way out tried, here and on Debian's k
 	IMAGINATOR_KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -q -s tests/sandbox/test_kills.py
 	$(BIN)/python -m benchmarks sandbox-cost hostile-neighbour
 
-faults: $(VENV)/ready  ## the daemon killed at fifty moments of a build (KILLS=number), and every other fault: some minutes
+faults: $(VENV)/ready  ## the daemon killed in fifty builds (KILLS=number), builds that hang cancelled: some minutes
 	IMAGINATOR_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q -s --timeout 0 tests/faults
 
 bench: $(VENV)/ready  ## every figure, as a ratio to a yardstick of the same run (FIGURE=name for one)

@@ -13,7 +13,7 @@ import pytest
 from demo.daemon import Daemon
 from tests.integration.conftest import new_site
 from tests.support.faulty import COUNTS, Watcher
-from tests.support.live import Live
+from tests.support.live import PROVING, Live
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
 
 
@@ -22,7 +22,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
     """A daemon of the test's own, at a state directory that works."""
     site = new_site(tmp_path / "site")
     site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
-    live = Live(site, Daemon(site))
+    live = Live(site, Daemon(site, *PROVING))
     live.daemon.start()
     yield live
     live.close()
