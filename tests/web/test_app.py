@@ -97,8 +97,8 @@ def test_the_status_page_says_what_is_disabled() -> None:
 
     text = visitor(builder).get("/").text
 
-    assert "Build requests are disabled until <time" in text
-    assert f"by {SHOWN}." in text
+    assert "Build requests are disabled until 2026-11-23 00:38 UTC (<time" in text
+    assert f">in 1 h</time>), by {SHOWN}." in text
 
 
 def test_a_long_queue() -> None:
