@@ -5,6 +5,7 @@ Both are in sandboxes with the limits that a daemon's flags give by default, eac
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -47,7 +48,7 @@ done
 """What a build does: it reads, writes and computes, and starts many small programs."""
 
 BUSY = f"""
-n=0
+n=$1
 while :
 do
     n=$((n + 1))
@@ -73,7 +74,8 @@ FORKS = COPIES.format("""busybox awk 'BEGIN { while (1) system("while :; do slee
 
 WELL_BEHAVED = "a busy build"
 NEIGHBOURS = {
-    WELL_BEHAVED: [BUSY],
+    # As many jobs at a time as there are processors, as make(1) is called in builds.
+    WELL_BEHAVED: [BUSY.replace("$1", str(job * 1_000_000), 1) for job in range(os.cpu_count() or 1)],
     "CPU": [CPU],
     "memory": [MEMORY],
     "disk": [FILLER],

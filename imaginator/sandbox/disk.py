@@ -23,6 +23,7 @@ from imaginator.sandbox.kernel.loop import attach_loop, attached
 from imaginator.sandbox.kernel.mounts import MNT_DETACH, MS_BIND, MS_NOATIME, MS_NODEV, MS_NOSUID, mount, unmount
 from imaginator.sandbox.moving import copy_below
 
+IMAGE = "disk.img"
 INODE = 256
 """Bytes of an ext4 inode: their tables come on top of what a build may write."""
 SMALLEST = 16 << 20
@@ -47,7 +48,7 @@ class Disk:
     def __init__(self, workspace: bytes, limits: tuple[int, int]) -> None:
         self.directory = os.path.join(workspace, b"disk")
         self._limits = limits
-        image = os.path.join(workspace, b"disk.img")
+        image = os.path.join(workspace, os.fsencode(IMAGE))
         fresh = not os.path.exists(image)
         if fresh:
             _format(image, *limits)

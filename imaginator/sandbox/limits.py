@@ -22,6 +22,8 @@ SHARES = 1024
 """What version 1 has in place of a weight of 100 (cpu.shares)."""
 
 _PROCESSES = "cgroup.procs"
+_SLICES = {"cpu.cfs_quota_us": ("5000", "-1"), "cpu.max": ("5000 100000", "max 100000")}
+"""Microseconds of every 100 ms, a twentieth of a processor and without a limit, as versions 1 and 2 have it."""
 _SWAP = frozenset({"memory.memsw.limit_in_bytes", "memory.swap.max"})
 """Kernels without accounting of swap lack these."""
 
@@ -43,6 +45,13 @@ class Limits(NamedTuple):
     def within(self, wanted: Limits) -> Limits:
         """The limits of a stream that asks for ``wanted`` where these are the operator's: the lower of both."""
         return Limits(*(min((limit for limit in pair if limit), default=0) for pair in zip(self, wanted, strict=True)))
+
+
+class Forks(NamedTuple):
+    """Processes that there are, and how often one was not started since there were as many as there may be."""
+
+    running: int = 0
+    refused: int = 0
 
 
 class ControlGroups:
@@ -68,6 +77,21 @@ class ControlGroups:
     def entrances(self) -> list[str]:
         """The files that a process writes its id to in order to be limited."""
         return [str(folder / _PROCESSES) for folder in self._folders]
+
+    def forks(self) -> Forks:
+        """The processes; nothing where they are not counted."""
+        for folder in self._folders:
+            with contextlib.suppress(FileNotFoundError):
+                refused = (folder / "pids.events").read_text().split()[1]
+                return Forks(int((folder / "pids.current").read_text()), int(refused))
+        return Forks()
+
+    def hold_back(self, held: bool) -> None:
+        """Let the processes have little time of the processors, or as much as there is."""
+        for file, (little, all_there_is) in _SLICES.items():
+            for folder in self._folders:
+                if (folder / file).exists():
+                    (folder / file).write_text(little if held else all_there_is)
 
     def close(self) -> bool:
         """Remove the groups; whether all are gone: one whose last process is still ending goes a moment later."""

@@ -20,10 +20,12 @@ from imaginator.model.destinations import EVERYWHERE, Destinations
 from imaginator.model.errors import BuildFailed
 from imaginator.sandbox.channel import Channel
 from imaginator.sandbox.dialogue import Dialogue, Size
+from imaginator.sandbox.disk import IMAGE as DISK
 from imaginator.sandbox.enter import LAUNCH_FAILED
 from imaginator.sandbox.limits import DYING, ControlGroups, Limits
 from imaginator.sandbox.policy import Policy, policy
 from imaginator.sandbox.process import Child, Output, Reactor, pipe_to
+from imaginator.sandbox.restraint import Restraint
 from imaginator.sandbox.tree import Tree
 
 
@@ -81,6 +83,7 @@ class Preparation:
         self._directory = directory
         self._limits = limits
         self._groups: ControlGroups | None = None
+        self._restraint: Restraint | None = None
         self._failure: Failure | None = None
         self._preparing = ensureDeferred(self._prepare()).addErrback(self._keep)
 
@@ -89,6 +92,7 @@ class Preparation:
             self._groups = ControlGroups(self._directory.name, self._limits)
         except OSError as error:
             raise BuildFailed(f"the build's limits cannot be set: {error}") from error
+        self._restraint = Restraint(self._reactor, self._groups, self._directory / DISK)
         # Linux takes 15 ms to move a process: the holder moves once, and what it forks is born there.
         disk = (self._limits.disk, self._limits.inodes)
         await self.channel.ask("prepare", os.fsencode(self._directory), self._groups.entrances, disk)
@@ -104,6 +108,9 @@ class Preparation:
 
     async def close(self) -> None:
         """End the holder with all that it has started, and remove the groups."""
+        restraint, self._restraint = self._restraint, None
+        if restraint is not None:
+            restraint.stop()
         await self.channel.close()
         groups, self._groups = self._groups, None
         if groups is not None:

@@ -25,6 +25,7 @@ from imaginator.model.identity import Trusted
 from imaginator.rpc.jsonrpc import JsonRpc
 from imaginator.rpc.operations import Operations
 from imaginator.rpc.shells import ShellPage
+from imaginator.sandbox.kernel.loop import forget_all_limits
 from imaginator.sandbox.limits import Limits, remove_stale
 from imaginator.sandbox.process import capture
 from imaginator.schedule.admission import BuildLimits
@@ -287,6 +288,7 @@ class Assembly:
     async def _load(self) -> None:
         """What comes before serving: leftovers of a killed daemon go, and what it left to do is read."""
         await self.workers.run(remove_stale)
+        await self.workers.run(forget_all_limits)
         leftovers = [str(path) for path in [*(self.state / "builds").iterdir(), *self.layers.leftovers()]]
         if leftovers:
             await capture(self.reactor, ["rm", "-rf", "--", *leftovers], {"PATH": PATH}, timeout=CLEAN_UP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -10,7 +11,11 @@ import struct
 _CONTROL = "/dev/loop-control"
 _GET_FREE = 0x4C82
 _CONFIGURE = 0x4C0A
+_SET_DIRECT_IO = 0x4C08
+_MEMORY = {"max_ratio": ("1", "100"), "strict_limit": ("1", "0")}
+"""Percent of what may wait to be written, and whether that is kept to: little, and as it is by default."""
 _AUTOCLEAR = 4
+_WRITTEN = {"session_write_kbytes": 1 << 10, "delayed_allocation_blocks": 4096}
 _ATTEMPTS = 100
 
 
@@ -42,7 +47,18 @@ def _configuration(file: int) -> bytes:
 
 def attached(file: int) -> bool:
     """Whether some loop device still uses an open file, such as one whose mount is just going away."""
-    status = os.fstat(file)
+    return _device(os.fstat(file)) is not None
+
+
+def device_of(file: os.PathLike[str]) -> str | None:
+    """The name of the loop device that uses a file; None where there is none, or no such file."""
+    try:
+        return _device(os.stat(file))
+    except FileNotFoundError:
+        return None
+
+
+def _device(status: os.stat_result) -> str | None:
     for name in os.listdir("/sys/block"):
         try:
             with open(f"/sys/block/{name}/loop/backing_file", "rb") as backing:
@@ -50,5 +66,56 @@ def attached(file: int) -> bool:
         except OSError:
             continue  # no loop device, or without a file
         if (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino):
-            return True
-    return False
+            return name
+    return None
+
+
+def written(name: str) -> int:
+    """The bytes that were written to an ext4 on a loop device, also such as are in the cache yet; 0 where it is gone.
+
+    See Linux' admin-guide/ext4.rst.
+    """
+    return sum(_count(f"/sys/fs/ext4/{name}/{file}") * unit for file, unit in _WRITTEN.items())
+
+
+def _count(path: str) -> int:
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except OSError:
+        return 0
+
+
+def bypass_cache(name: str) -> None:
+    """Have a loop device write to its file past the page cache, and keep little of what is written to it in memory.
+
+    Either alone is not enough (measured). Takes as long as what is there takes to be written; raises ``OSError`` where
+    the file's file system has no such writes.
+    """
+    _limit_memory(name, 0)
+    device = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(device, _SET_DIRECT_IO, 1)
+    finally:
+        os.close(device)
+
+
+def forget_limits(name: str) -> None:
+    """Let a device be as others: what limits its memory outlives the file."""
+    _limit_memory(name, 1)
+
+
+def forget_all_limits() -> None:
+    """The same for all loop devices that have no file: a daemon that was killed could not do so."""
+    for name in os.listdir("/sys/block"):
+        if name.startswith("loop") and not os.path.exists(f"/sys/block/{name}/loop/backing_file"):
+            forget_limits(name)
+
+
+def _limit_memory(name: str, which: int) -> None:
+    """See Linux' ABI/testing/sysfs-class-bdi; kernels before 6.2 have but one of the two."""
+    with contextlib.suppress(OSError), open(f"/sys/block/{name}/dev") as number:
+        place = f"/sys/class/bdi/{number.read().strip()}"
+        for file, values in _MEMORY.items():
+            with contextlib.suppress(OSError), open(f"{place}/{file}", "w") as setting:
+                setting.write(values[which])
