@@ -78,8 +78,7 @@ def _host_files(command: Sequence[str]) -> dict[str, tuple[int, int]]:
     found = {}
     for word in command:
         with suppress(OSError, ValueError):
-            status = Path(word).stat()
-            if word.startswith("/") and stat.S_ISREG(status.st_mode):
+            if word.startswith("/") and stat.S_ISREG((status := Path(word).stat()).st_mode):
                 found[word] = (status.st_size, status.st_mtime_ns)
     return found
 

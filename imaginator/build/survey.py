@@ -125,7 +125,10 @@ async def _surveyed(construction: Construction, packager: PackagerType, prepare:
     else:
         await prepare(construction)
     await construction.packager_online("update")
-    return Survey(construction, packager, await index_state(construction, packager.index_command))
+    index = await index_state(construction, packager.index_command)
+    if packager.index_command and not index:
+        raise BuildFailed("IndexCommand fails: the state of the package index is not known")
+    return Survey(construction, packager, index)
 
 
 def parse_plan(output: bytes) -> dict[str, str]:

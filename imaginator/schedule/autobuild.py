@@ -110,7 +110,7 @@ class _Cycle:
         self._round = parts.freshness.round()
         self._streams: dict[str, Shared[None]] = {}
         self._waits: dict[str, str] = {}
-        self._problems: set[str] = set()
+        self._problems: dict[str, Shared[bool]] = {}
         self._counts = {"built": 0, "extended": 0, "failed": 0}
 
     async def run(self) -> None:
@@ -126,6 +126,8 @@ class _Cycle:
         finally:
             for stream in self._streams.values():
                 await stream.end()
+            for problem in self._problems.values():
+                await problem.end()
             await self._round.heads.close()
 
     def told(self) -> str:
@@ -157,7 +159,8 @@ class _Cycle:
         except ImaginatorError as error:
             return await self._unseen(name, self._parts.configuration.redact(str(error)))
         if reason:
-            return await self._changed(name, reason)
+            await self._changed(name, reason)
+            return None
         self._patience.forget(name)
         await self._extend(name, confirmed=True)
         return self._judge(name, "extended", UNCHANGED)
@@ -169,18 +172,24 @@ class _Cycle:
         return await self._parts.freshness.reason(self._request(name), self._round, settled)
 
     async def _unseen(self, name: str, problem: str) -> None:
-        """Have it built, so that a log tells what is wrong; of what many streams fail, one build is enough."""
-        if problem in self._problems:
+        """Have it built, so that a log tells what is wrong; where that fails, it is told of all with this problem."""
+        reason = f"what goes into an image cannot be seen: {problem}"
+        first = self._problems.get(problem)
+        if first is None:
+            self._problems[problem] = Shared(self._changed(name, reason))
+            await self._problems[problem].result()
+        elif await first.result():
+            await self._changed(name, reason)
+        else:
             await self._extend(name)
-            return self._judge(name, "failed", problem)
-        self._problems.add(problem)
-        return await self._changed(name, f"what goes into an image cannot be seen: {problem}")
+            self._judge(name, "failed", problem)
 
-    async def _changed(self, name: str, reason: str) -> None:
-        """Build, unless that has failed lately."""
+    async def _changed(self, name: str, reason: str) -> bool:
+        """Build, unless that has failed lately; whether there is a new image."""
         if pause := self._patience.pause(name, reason, self._parts.builder.now()):
             await self._extend(name)
-            return self._judge(name, "extended", f"{pause} ({reason})")
+            self._judge(name, "extended", f"{pause} ({reason})")
+            return False
         return await self._build(name, reason)
 
     async def _source(self, name: str, wish: SourceWish) -> None:
@@ -198,7 +207,7 @@ class _Cycle:
         finally:
             del self._waits[name]
 
-    async def _build(self, name: str, reason: str) -> None:
+    async def _build(self, name: str, reason: str) -> bool:
         try:
             record = await self._parts.builder.rebuild(self._request(name), reason)
             problem = record.failure.message if record.failure else ""
@@ -207,10 +216,12 @@ class _Cycle:
             problem, good = str(error), False
         if good:
             self._patience.forget(name)
-            return self._judge(name, "built", reason)
+            self._judge(name, "built", reason)
+            return True
         self._patience.failed(name, reason, self._parts.builder.now())
         await self._extend(name)
-        return self._judge(name, "failed", self._parts.configuration.redact(problem))
+        self._judge(name, "failed", self._parts.configuration.redact(problem))
+        return False
 
     async def _extend(self, name: str, confirmed: bool = False) -> None:
         """Let the latest image live on; ``confirmed`` where it is what a new build would make."""

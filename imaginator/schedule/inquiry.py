@@ -65,7 +65,7 @@ class Inquiry:
     def __init__(self, surveyor: Surveyor, side_by_side: int) -> None:
         self._surveyor = surveyor
         self._turns = DeferredSemaphore(side_by_side)
-        self._plans: OrderedDict[tuple[str, str, tuple[str, ...]], Plan] = OrderedDict()
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     async def differences(self, image: Image, question: Question, lines: dict[str, Line]) -> str:
         """How the packages of ``image`` differ from the answer, in a few words; empty where they do not.
@@ -106,11 +106,12 @@ class Inquiry:
             return "" if _saw(image, survey.index) else _told(await survey.plan(question.names), image)
 
     async def _plan(self, line: Line, index: str, question: Question) -> Plan:
-        key = (question.survey, index, question.names)
+        key = _key(question, index)
         if index and key in self._plans:
             self._plans.move_to_end(key)
             return self._plans[key]
-        plan = self._plans[key] = await (await self._open(line, question)).plan(question.names)
+        survey = await self._open(line, question)
+        plan = self._plans[_key(question, survey.index)] = await survey.plan(question.names)
         if len(self._plans) > REMEMBERED:
             self._plans.popitem(last=False)
         return plan
@@ -126,6 +127,11 @@ class Inquiry:
     async def _turn(self) -> AsyncIterator[None]:
         async with self._turns:
             yield
+
+
+def _key(question: Question, index: str) -> str:
+    """Names a question to a packager that sees this index."""
+    return digest((question.survey, index, question.packager.simulate_command, question.names))
 
 
 def _saw(image: Image, index: str) -> bool:

@@ -93,6 +93,16 @@ def renewal(tmp_path: Path, debian_tar: Path) -> Iterator[Renewal]:
         live.close()
 
 
+def test_a_mirror_that_does_not_answer(renewal: Renewal) -> None:
+    """Nobody knows what it has: nothing is taken for current, and what cannot be built lives on."""
+    (renewal.repository.folder / "Packages").rename(renewal.repository.folder / "gone")
+    told = renewal.cycle()
+
+    assert UNCHANGED == told[PLAIN] or told[PLAIN].startswith("built: source image")
+    assert UNCHANGED not in (told[BASE], told[LISTED], told[OWN])
+    assert "apt-get" in told[LISTED] or "package update" in told[LISTED]
+
+
 def test_only_what_has_changed_is_built(renewal: Renewal) -> None:
     """Nothing; a commit elsewhere; a manifest; an unrelated package; a listed one; and what lies over a new base."""
     live = renewal.live

@@ -170,6 +170,22 @@ async def test_trouble_of_many_streams(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_trouble_that_is_only_the_looks(tmp_path: Path) -> None:
+    """Where the first build is good, all the others are built as well."""
+    async with building(tmp_path) as system:
+        rebuild, judge = await automation(system, [], ["db", "web"])
+        judge.reasons.update(dict.fromkeys(("db", "web"), BuildFailed("no SimulateCommand")))
+        running = begin(rebuild)
+        for name in ("db", "web"):
+            await system.engine.begun(name)
+            system.engine.finish(name)
+        await running
+
+        told = "built: what goes into an image cannot be seen: no SimulateCommand"
+        assert dict.fromkeys(("db", "web"), told) == words(rebuild)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_stream_that_keeps_failing_is_tried_less_often(tmp_path: Path) -> None:
     """The second failure in a row costs it a cycle; another reason to build ends the pause."""
     async with building(tmp_path) as system:
