@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -40,12 +40,13 @@ _SCRIPTS = ("pre-install-scripts", "scripts", "post-cleanup-scripts")
 
 
 class LookerParts(NamedTuple):
-    """What looking needs; manifests are read below ``directory``."""
+    """What looking needs; manifests are read below ``directory``, and ``redactor`` gives what hides secrets now."""
 
     directory: Path
     sources: Sources
     fetcher: Fetcher
     workers: Workers
+    redactor: Callable[[], Redactor]
 
 
 class Found(NamedTuple):
@@ -96,8 +97,7 @@ class Looker:
         """What a build of a manifest stream would see; raises what the build would."""
         check_without_secrets(stream_uses(definition), job.secrets, job.stream_name)
         location = locate(definition, job_variables(job), job.secrets)
-        redactor = await self._parts.workers.run(Redactor, job.secrets)
-        found = await self._find(location, redactor, heads)
+        found = await self._find(location, self._parts.redactor(), heads)
         facts = self._facts.get(found.content) or await self._learn(found)
         check_without_secrets(manifest_uses(facts.manifest), job.secrets, found.where)
         environment = build_environment(job, found.commit)

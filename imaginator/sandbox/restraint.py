@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
@@ -41,10 +42,10 @@ class Restraint:
     def __init__(self, clock: IReactorTime, groups: ControlGroups, image: Path) -> None:
         self._groups = groups
         self._image = image
+        self._device = ""
         self._before = groups.forks()
         self._held = 0
-        self._device: str | None = None
-        self._bypassed = False
+        self._bypassing: Deferred[None] | None = None
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
         self._loop.start(INTERVAL, now=False)
@@ -54,8 +55,9 @@ class Restraint:
         self._loop.stop()
         if self._held:
             self._groups.hold_back(False)
-        if self._bypassed and self._device is not None:
-            forget_limits(self._device)
+        if self._bypassing is not None:
+            # Only when the thread is done with it, whose limits would outlive the build.
+            self._bypassing.addCallback(lambda _: forget_limits(self._device))
 
     def _look(self) -> None:
         now = self._groups.forks()
@@ -64,14 +66,13 @@ class Restraint:
         if bool(held) != bool(self._held):
             self._groups.hold_back(bool(held))
         self._held, self._before = held, now
-        if not self._bypassed:
+        if self._bypassing is None:
             self._look_at_disk()
 
     def _look_at_disk(self) -> None:
-        self._device = self._device or device_of(self._image)
-        if self._device is not None and written(self._device) > MUCH:
-            self._bypassed = True
-            deferToThread(bypass_cache, self._device).addErrback(_cannot)
+        self._device = self._device or device_of(self._image) or ""
+        if self._device and written(self._device) > MUCH:
+            self._bypassing = deferToThread(bypass_cache, self._device).addErrback(_cannot)
 
 
 def _cannot(failure: object) -> None:

@@ -82,20 +82,14 @@ class Automation(Protocol):
         """Begin a cycle now; raises `Refused` where one is under way, unless it is to be waited for."""
 
 
-class NoAutomation:
-    """Where nothing is done by itself."""
-
-    verdicts: Mapping[str, Verdict] = {}
-
-    async def start(self, wait_to_start: bool, wait_for_complete: bool) -> None:
-        """There is nothing to start."""
-
-
 class Builder(Service):
     """Builds images; ``store_line`` tells people which image store is used.
 
-    ``dependencies`` knows the graph of all streams, ``shells`` opens the kept trees of failed builds.
+    ``dependencies`` knows the graph of all streams, ``shells`` opens the kept trees of failed builds. ``automation``,
+    which builds with this one, is set once it is made.
     """
+
+    automation: Automation
 
     def __init__(
         self,
@@ -115,7 +109,6 @@ class Builder(Service):
         self._store_line = store_line
         self.shells = shells
         self.rpc_closed = ""
-        self.automation: Automation = NoAutomation()
 
     async def load(self) -> None:
         """Take up what an earlier daemon left; comes before the service starts."""

@@ -24,14 +24,12 @@ from imaginator.model.image import Image
 from imaginator.model.renewal import RebuildWhen, Renewal
 from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream
-from imaginator.schedule.inquiry import Alone, Inquiry, Line, Question
+from imaginator.schedule.inquiry import Alone, Inquiry, Line, Question, question_of
 from imaginator.schedule.jobs import Jobs
 from imaginator.store.interface import ImageStore, Wanted
 
 LOOKS = 8
 """Streams that are looked at side by side."""
-
-_OF_ONE_STREAM = ("IMAGE_STREAM", "IMAGE_STREAM_DIRECTORY_NAME", "IMAGE_STREAM_LEAF_NAME", "MANIFEST_GIT_COMMIT_ID")
 
 Settled = Callable[[SourceWish], Awaitable[None]]
 """Waits until the stream that a manifest builds on is up to date, where the round sees to that."""
@@ -46,15 +44,6 @@ class FreshnessParts(NamedTuple):
     inquiry: Inquiry
     now: Callable[[], datetime]
     rebuild_unchanged: bool = False
-
-
-class Asked(NamedTuple):
-    """What a packager is asked for one stream: a `Question` still without the packager."""
-
-    source: Image
-    environment: dict[str, str]
-    names: tuple[str, ...] = ()
-    alone: Alone | None = None
 
 
 class Round:
@@ -94,7 +83,7 @@ class Freshness:
         if image is None or (told := self._without_looking(definition, image, "")):
             return told if image else "there is no image yet"
         told = self._compared(image, now)
-        return told or await self._packages(job, image, Asked(image, build_environment(job, "")), this)
+        return told or await self._packages(image, question_of(job.settings, image, build_environment(job, "")), this)
 
     async def _of_manifest(self, job: Job, definition: Stream, this: Round, settled: Settled) -> str:
         async with self._looks:
@@ -138,14 +127,11 @@ class Freshness:
         prepare = self._parts.looker.preparation(definition, sight)
         alone = Alone(sight.environment, prepare) if prepare else None
         names = sight.facts.manifest.packages
-        return await self._packages(job, image, Asked(source, sight.environment, names, alone), this)
+        return await self._packages(image, question_of(job.settings, source, sight.environment, names, alone), this)
 
-    async def _packages(self, job: Job, image: Image, asked: Asked, this: Round) -> str:
-        packager = job.settings.packager_types.get(asked.source.packager_type)
-        if packager is None or not (packager.index_command or packager.simulate_command):
-            return f"the packager of {asked.source.name} cannot tell what it would install"
-        common = {name: value for name, value in asked.environment.items() if name not in _OF_ONE_STREAM}
-        question = Question(asked.source, common, packager, asked.names, asked.alone)
+    async def _packages(self, image: Image, question: Question | None, this: Round) -> str:
+        if question is None:
+            return f"the packager of {image.origin.source_image or image.name} cannot tell what it would install"
         return await self._parts.inquiry.differences(image, question, this.lines)
 
 

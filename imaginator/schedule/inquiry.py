@@ -18,9 +18,13 @@ from imaginator.build.survey import Plan, Prepare, Survey, Surveyor, deviations
 from imaginator.model.fingerprint import digest, in_short
 from imaginator.model.image import Image
 from imaginator.model.packagers import PackagerType
+from imaginator.model.settings import Settings
 
 REMEMBERED = 10_000
 """Answers of packagers that are remembered: the same question to the same image with the same index has the same."""
+
+
+_OF_ONE_STREAM = ("IMAGE_STREAM", "IMAGE_STREAM_DIRECTORY_NAME", "IMAGE_STREAM_LEAF_NAME", "MANIFEST_GIT_COMMIT_ID")
 
 
 class Alone(NamedTuple):
@@ -33,7 +37,7 @@ class Alone(NamedTuple):
 class Question(NamedTuple):
     """What would be installed over ``source`` for a list of ``names``; its packager runs with ``environment``.
 
-    ``alone`` is for streams that bring something of their own before.
+    ``alone`` is for streams that bring something of their own before. See `question_of`.
     """
 
     source: Image
@@ -46,6 +50,24 @@ class Question(NamedTuple):
     def survey(self) -> str:
         """Names the survey that can answer it."""
         return f"{self.source.name} {digest(self.environment)}"
+
+
+def question_of(
+    settings: Settings,
+    source: Image,
+    environment: dict[str, str],
+    names: tuple[str, ...] = (),
+    alone: Alone | None = None,
+) -> Question | None:
+    """The question for a build with this environment; None where the packager of ``source`` cannot answer any.
+
+    What is one stream's alone in an environment is left out, so that streams share a survey.
+    """
+    packager = settings.packager_types.get(source.packager_type)
+    if packager is None or not (packager.index_command or packager.simulate_command):
+        return None
+    common = {name: value for name, value in environment.items() if name not in _OF_ONE_STREAM}
+    return Question(source, common, packager, names, alone)
 
 
 class Line:

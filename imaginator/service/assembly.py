@@ -164,7 +164,9 @@ class Assembly:
 
     def _make_automation(self) -> None:
         workspaces = self.state / "builds"
-        looker = Looker(LookerParts(workspaces, self.sources, self.fetcher, self.workers))
+        looker = Looker(
+            LookerParts(workspaces, self.sources, self.fetcher, self.workers, lambda: self.configuration.redactor)
+        )
         surveyor = Surveyor(
             SurveyorParts(
                 reactor=self.reactor,

@@ -12,8 +12,9 @@ _CONTROL = "/dev/loop-control"
 _GET_FREE = 0x4C82
 _CONFIGURE = 0x4C0A
 _SET_DIRECT_IO = 0x4C08
-_MEMORY = {"max_ratio": ("1", "100"), "strict_limit": ("1", "0")}
-"""Percent of what may wait to be written, and whether that is kept to: little, and as it is by default."""
+_LITTLE = {"max_ratio": "1", "strict_limit": "1"}
+_USUAL = {"max_ratio": "100", "strict_limit": "0"}
+"""Percent of what may wait to be written, and whether that is kept to; the kernel's defaults."""
 _AUTOCLEAR = 4
 _WRITTEN = {"session_write_kbytes": 1 << 10, "delayed_allocation_blocks": 4096}
 _ATTEMPTS = 100
@@ -92,7 +93,7 @@ def bypass_cache(name: str) -> None:
     Either alone is not enough (measured). Takes as long as what is there takes to be written; raises ``OSError`` where
     the file's file system has no such writes.
     """
-    _limit_memory(name, 0)
+    _limit_memory(name, _LITTLE)
     device = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(device, _SET_DIRECT_IO, 1)
@@ -102,7 +103,7 @@ def bypass_cache(name: str) -> None:
 
 def forget_limits(name: str) -> None:
     """Let a device be as others: what limits its memory outlives the file."""
-    _limit_memory(name, 1)
+    _limit_memory(name, _USUAL)
 
 
 def forget_all_limits() -> None:
@@ -112,10 +113,10 @@ def forget_all_limits() -> None:
             forget_limits(name)
 
 
-def _limit_memory(name: str, which: int) -> None:
+def _limit_memory(name: str, settings: dict[str, str]) -> None:
     """See Linux' ABI/testing/sysfs-class-bdi; kernels before 6.2 have but one of the two."""
     with contextlib.suppress(OSError), open(f"/sys/block/{name}/dev") as number:
         place = f"/sys/class/bdi/{number.read().strip()}"
-        for file, values in _MEMORY.items():
+        for file, value in settings.items():
             with contextlib.suppress(OSError), open(f"{place}/{file}", "w") as setting:
-                setting.write(values[which])
+                setting.write(value)
