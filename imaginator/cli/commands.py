@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from imaginator.cli.checking import check_config, check_manifest
-from imaginator.cli.connecting import connect, duration
+from imaginator.cli.connecting import connect, duration, image_name
 from imaginator.cli.conversing import converse
+from imaginator.cli.expiry import change_image_expiration, delete_image
 from imaginator.cli.fetching import save, unpack
 from imaginator.cli.following import Follower, Record
 from imaginator.cli.graphs import get_dependencies, get_digraph
@@ -231,14 +232,6 @@ def get_image(context: click.Context, name: str, output: Path) -> None:
     note(f"{image}: {output}")
 
 
-def image_name(client: Client, name: str) -> str:
-    """``name``, or the latest image's where ``name`` has no date stamp and hence is a stream."""
-    if ":" in name.rpartition("/")[2]:
-        return name
-    latest: str = client.call("ImageServer.FindLatestImage", StreamName=name)["ImageName"]
-    return latest
-
-
 def _in_short(image: dict[str, Any]) -> tuple[str, str, str]:
     """An image's number of files, size, and when it expires."""
     figures = image["Figures"]
@@ -275,5 +268,6 @@ def shell(context: click.Context, build_id: str, command: tuple[str, ...]) -> No
 
 COMMANDS = (
     build_image, list_builds, cancel_build, shell, disable_auto_builds, disable_build_requests, enable_build_requests,
-    start_auto_builds, list_images, show_image, get_image, get_dependencies, get_digraph, check_manifest, check_config,
+    start_auto_builds, list_images, show_image, get_image, change_image_expiration, delete_image, get_dependencies,
+    get_digraph, check_manifest, check_config,
 )  # fmt: skip

@@ -21,3 +21,11 @@ def connect(context: click.Context) -> Client:
     options = context.find_root().params
     files = Credentials(options["cert_file"], options["key_file"], options["ca_file"])
     return Client(options["imaginator_hostname"], options["imaginator_port"], files)
+
+
+def image_name(client: Client, name: str) -> str:
+    """``name``, or the latest image's where ``name`` has no date stamp and hence is a stream."""
+    if ":" in name.rpartition("/")[2]:
+        return name
+    latest: str = client.call("ImageServer.FindLatestImage", StreamName=name)["ImageName"]
+    return latest

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from imaginator.cli.commands import image_name
-from imaginator.cli.connecting import connect
+from imaginator.cli.connecting import connect, image_name
 from imaginator.cli.output import json_option, note, show_json
 from imaginator.model.durations import parse_duration
 

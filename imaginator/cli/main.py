@@ -13,7 +13,6 @@ import click
 
 from imaginator import __version__
 from imaginator.cli.commands import COMMANDS
-from imaginator.cli.expiry import change_image_expiration, delete_image
 from imaginator.cli.flags import DIRECTORIES, Spelling, modernise, read_flags
 from imaginator.cli.output import note
 from imaginator.rpc.client import ClientError
@@ -54,7 +53,7 @@ def builder_tool(context: click.Context, /, **_options: Any) -> None:
     options["ca_file"] = options["ca_file"] or _first(folder / "CA.pem", _SYSTEM_AUTHORITY)
 
 
-for _command in (*COMMANDS, change_image_expiration, delete_image):
+for _command in COMMANDS:
     builder_tool.add_command(_command)
 
 

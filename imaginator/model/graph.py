@@ -1,4 +1,4 @@
-"""Which stream builds on which: circles, what cannot be built, choices by name, an order, and a text for Graphviz."""
+"""Which stream builds on which: circles, what cannot be built, choices by name, and a text for Graphviz."""
 
 from __future__ import annotations
 
@@ -58,10 +58,6 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         kept = self._with_relatives(wanted) if wanted else self.names
         return self._only(kept - self._with_dependents(self._matching(excludes)))
 
-    def ordered(self, names: Iterable[str]) -> list[str]:
-        """``names``, each after its source and the source of that; whatever is in a circle comes as it may."""
-        return sorted(set(names), key=lambda name: (self._depths.get(name, 0), name))
-
     def digraph(self) -> str:
         """The graph in Graphviz' language."""
         grey = self.patterned.intersection(self.sources.values())
@@ -82,20 +78,6 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for name, source in self.sources.items():
             dependents[source].append(name)
         return dependents
-
-    @cached_property
-    def _depths(self) -> dict[str, int]:
-        """How many streams lie below each that has a source."""
-        depths: dict[str, int] = {}
-        for start in self.sources:
-            path, name = [], start
-            while name in self.sources and name not in depths:
-                depths[name] = 0  # where a circle closes
-                path.append(name)
-                name = self.sources[name]
-            for depth, above in enumerate(reversed(path), depths.get(name, 0) + 1):
-                depths[above] = depth
-        return depths
 
     def _matching(self, wanted: Iterable[str]) -> Iterator[str]:
         exact = {name.rstrip("/") for name in wanted} - {""}

@@ -91,17 +91,6 @@ def test_choices(graph: Graph, excludes: frozenset[str], includes: frozenset[str
     assert graph.chosen({f"{name}/" for name in excludes}, includes) == chosen
 
 
-@given(graphs(), sets)
-def test_order(graph: Graph, wanted: frozenset[str]) -> None:
-    """Every name is there once, after all that it stands on but for circles."""
-    ordered = graph.ordered(wanted)
-
-    assert sorted(wanted) == sorted(ordered)
-    for at, name in enumerate(ordered):
-        after = set(ordered[at:])
-        assert not [source for source in below(graph, name) if source in after and source not in below(graph, source)]
-
-
 def test_text() -> None:
     """Edges first, then what is marked: grey by a pattern, red for what cannot be built, bold for the automatic."""
     graph = Graph(
