@@ -22,6 +22,9 @@ DEEPEST = 64
 LARGEST_NUMBER = 2**53
 """Beyond it not every program that reads JSON has the same number: RFC 8259, section 6."""
 
+SHOWN = 40
+"""Characters of a wrong word that are told at most."""
+
 WRONG: Any = object()
 """Stands for a value that does not fit."""
 
@@ -105,6 +108,13 @@ class Fitting:
         items = (self.fit(item, kind.item_type, (*path, at)) for at, item in enumerate(value))
         return tuple(item for item in items if item is not WRONG)
 
+    def _choice(self, value: Any, kind: inspect.EnumType, path: Path) -> Any:
+        choices = [member.value for member in kind.cls]
+        if value not in choices:
+            shown = repr(value[:SHOWN]) if isinstance(value, str) else _WORDS.get(type(value), "an object")
+            return self._refuse(path, f"expected {' or '.join(choices)}, got {shown}")
+        return kind.cls(value)
+
     def _leaf(self, value: Any, kind: inspect.Type, path: Path) -> Any:
         leaf = _LEAVES[type(kind)]
         if not isinstance(value, leaf.types) or (isinstance(value, bool) and bool not in leaf.types):
@@ -169,4 +179,5 @@ _FITS: dict[type[inspect.Type], Callable[..., Any]] = {
     inspect.StructType: Fitting._struct,
     inspect.DictType: Fitting._table,
     inspect.VarTupleType: Fitting._array,
+    inspect.EnumType: Fitting._choice,
 }

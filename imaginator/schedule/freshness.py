@@ -31,6 +31,8 @@ from imaginator.store.interface import ImageStore, Wanted
 LOOKS = 8
 """Streams that are looked at side by side."""
 
+NO_IMAGE = "there is no image yet"
+
 Settled = Callable[[SourceWish], Awaitable[None]]
 """Waits until the stream that a manifest builds on is up to date, where the round sees to that."""
 
@@ -80,9 +82,9 @@ class Freshness:
         async with self._looks:
             now = await self._parts.looker.bootstrap(job, definition)
         image = await self._parts.store.find_latest(Wanted(job.stream_name))
-        if image is None or (told := self._without_looking(definition, image, "")):
-            return told if image else "there is no image yet"
-        told = self._compared(image, now)
+        if image is None:
+            return NO_IMAGE
+        told = self._without_looking(definition, image, "") or self._compared(image, now)
         return told or await self._packages(image, question_of(job.settings, image, build_environment(job, "")), this)
 
     async def _of_manifest(self, job: Job, definition: Stream, this: Round, settled: Settled) -> str:
@@ -91,8 +93,10 @@ class Freshness:
         await settled(sight.wish)
         image = await self._parts.store.find_latest(Wanted(job.stream_name))
         unseen = sight.unseen(definition) or _shared(job.settings)
-        if image is None or (told := self._without_looking(definition, image, unseen)):
-            return told if image else "there is no image yet"
+        if image is None:
+            return NO_IMAGE
+        if told := self._without_looking(definition, image, unseen):
+            return told
         source = await self._parts.store.find_latest(Wanted(sight.wish.stream, sight.wish.commit, sight.wish.tags))
         if source is None:
             return f"no source image: {sight.wish.stream}"

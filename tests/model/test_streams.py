@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imaginator.model.errors import ConfigurationError
+from imaginator.model.renewal import RebuildWhen
 from imaginator.model.streams import Stream, decode_streams
 
 DATA = b"""{
@@ -58,3 +59,25 @@ def test_names_that_mean_the_same_are_an_error(table: str) -> None:
     with pytest.raises(ConfigurationError, match=r"a/amd64.\]: means the same as 'a/\$ARCH'"):
         decode_streams(data, "s", "amd64")
     decode_streams(data, "s", "arm64")
+
+
+def test_when_it_is_rebuilt() -> None:
+    """One of two words, and an age as a duration; anything else is told of with its place."""
+    fields = '"ManifestUrl": "dir:///x", "RebuildWhen": %s, "MaximumImageAge": %s'
+    text = '{"Streams": {"a": {%s}}}'
+    good = decode_streams((text % (fields % ('"changed"', '"30d"'))).encode(), "f", "amd64").named["a"]
+    with pytest.raises(ConfigurationError) as wrong:
+        decode_streams((text % (fields % ('"never"', '"30d"'))).encode(), "f", "amd64")
+    with pytest.raises(ConfigurationError) as worse:
+        decode_streams((text % (fields % ("[1]", '"soon"'))).encode(), "f", "amd64")
+
+    assert (RebuildWhen.CHANGED, 30 * 86400) == (good.rebuild_when, good.oldest)
+    assert "$.Streams.a.RebuildWhen: expected changed or always, got 'never'" in str(wrong.value)
+    assert any("RebuildWhen: expected changed or always, got an array" in str(one) for one in worse.value.problems)
+
+
+def test_an_age_that_is_none() -> None:
+    """The sentence says what a duration looks like."""
+    text = b'{"Streams": {"a": {"ManifestUrl": "dir:///x", "MaximumImageAge": "soon"}}}'
+    with pytest.raises(ConfigurationError, match="soon"):
+        decode_streams(text, "f", "amd64")

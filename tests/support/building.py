@@ -174,6 +174,7 @@ class Building:
     def __init__(self, folder: Path, parts: StoreParts, limits: BuildLimits, clock: Any, log_quota: int) -> None:
         self.clock = clock
         self.store = parts.store
+        self.workers = parts.workers
         self.engine = FakeEngine(parts.store, self.now)
         self.files = Files(folder)
         self.configuration = make_configuration(parts, self.files, clock)
