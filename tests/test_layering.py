@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["model", "sandbox", "store", "build", "schedule", "rpc", "web", "service"]
+ROOMS = ["model", "srpc", "sandbox", "store", "build", "schedule", "rpc", "web", "service"]
 """From top to bottom; see docs/architecture.rst."""
 
 ALLOWED = {room: set(ROOMS[: place + 1]) for place, room in enumerate(ROOMS)}
