@@ -23,8 +23,8 @@ from benchmarks.reactor_tick_gap import described, ticking
 from imaginator.build.fetch import Fetcher
 from imaginator.model.streams import decode_streams
 from imaginator.schedule.configuration import Configuration, ConfigurationParts
-from imaginator.service.assembly import WORKERS
 from imaginator.service.daemon import forget_garbage
+from imaginator.service.works import WORKERS
 from imaginator.store.workers import Workers
 
 STREAMS = 10_000

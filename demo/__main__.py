@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from demo.site import ARCH, BASE_STREAM, Site
 STREAM = f"demo/hello/{ARCH}"
 LASTING = ("--expires-in", "7d", "--max-source-age", "7d", "--always-show-build-log")
 """What is built once serves the demonstrations of a week."""
+_said = time.monotonic()
 MANIFESTS = Path(__file__).with_name("manifests")
 
 
@@ -48,7 +50,6 @@ def main() -> None:
 
 def make_site(site: Site) -> None:
     """Certificates, a repository with two manifests, and both configurations, which come last and mark it whole."""
-    say(f"making certificates, a Git repository and a configuration in {site.folder}")
     shutil.rmtree(site.folder, ignore_errors=True)
     site.folder.mkdir(parents=True)
     site.make_certificates()
@@ -57,20 +58,25 @@ def make_site(site: Site) -> None:
         {BASE_STREAM: bootstrap_command(site.folder / "debian.list")},
         {STREAM: site.stream("hello"), f"demo/greeter/{ARCH}": site.stream("greeter")},
     )
+    say(f"certificates, a Git repository and a configuration are in {site.folder}")
 
 
 def demonstrate(site: Site, daemon: Daemon) -> None:
     """Build, show and fetch the image, and run a program of it in a chroot."""
-    say(f"the daemon serves {daemon.url}; building {STREAM}, and {BASE_STREAM} where it is missing")
+    say(f"the daemon serves {daemon.url}")
+    if not json.loads(tool(site, daemon, "list-images", "--json", BASE_STREAM)):
+        tool(site, daemon, "build-image", *LASTING, BASE_STREAM)
+        say(f"{BASE_STREAM} is bootstrapped")
     name = tool(site, daemon, "build-image", *LASTING, STREAM).strip()
     image: dict[str, Any] = json.loads(tool(site, daemon, "show-image", "--json", name))
     figures = image["Figures"]
-    say(f"image {name}: {figures['Files']} files, {figures['Bytes']:,} bytes, {len(image['Packages'])} packages")
+    say(f"{name} is built: {figures['Files']} files, {figures['Bytes']:,} bytes, {len(image['Packages'])} packages")
     root = site.folder / "root"
     shutil.rmtree(root, ignore_errors=True)
     tool(site, daemon, "get-image", name, "-o", str(root))
+    say(f"fetched into {root}")
     greeting = subprocess.run(["chroot", root, "hello"], check=True, capture_output=True, text=True).stdout.strip()
-    say(f"fetched into {root}; chroot {root} hello says: {greeting}")
+    say(f"chroot {root} hello says: {greeting}")
     say(f"status page: {daemon.url}")
 
 
@@ -90,8 +96,11 @@ def tool(site: Site, daemon: Daemon, *arguments: str) -> str:
 
 
 def say(sentence: str) -> None:
-    """One line of progress."""
-    print(f"demo: {sentence}", flush=True)
+    """One line of progress, with the seconds since the last one."""
+    global _said
+    now = time.monotonic()
+    print(f"demo: {now - _said:5.1f} s  {sentence}", flush=True)
+    _said = now
 
 
 if __name__ == "__main__":

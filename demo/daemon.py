@@ -25,12 +25,16 @@ class DaemonFailed(Exception):
 
 
 class Daemon:
-    """``twistd imaginator`` in a session of its own; what it says goes to ``twistd.log`` in the site's folder."""
+    """``twistd imaginator`` in a session of its own; what it says goes to ``twistd.log`` in the site's folder.
 
-    def __init__(self, site: Site, *flags: str) -> None:
+    Its environment is this process's with the variables that are given.
+    """
+
+    def __init__(self, site: Site, *flags: str, **environment: str) -> None:
         self.site = site
         self.log = site.folder / "twistd.log"
         self._flags = flags
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -58,7 +62,13 @@ class Daemon:
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, umask=0o022
+                argv,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                umask=0o022,
             )
         self.port = self._wait_for_port()
 

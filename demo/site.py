@@ -19,7 +19,7 @@ from typing import Any
 
 from imaginator.model.architectures import architecture
 from imaginator.model.codec import parse_json
-from imaginator.rpc.certificates import make_authority, make_certificate
+from imaginator.rpc.certificates import Issued, make_authority, make_certificate
 
 ARCH = architecture(platform.machine())
 BASE_STREAM = f"bootstrap/Debian-12/{ARCH}"
@@ -75,13 +75,14 @@ class Site:
             "--key-file", str(key),
         ]  # fmt: skip
 
-    def make_certificates(self) -> None:
-        """Make the CA, the daemon's certificate and one for a user who may call every method."""
+    def make_certificates(self) -> Issued:
+        """Make the daemon's certificate, one for a user who may call every method, and their CA, which is returned."""
         self.certificates.mkdir(parents=True)
         authority = make_authority("imaginator demonstration")
         authority.write(self.authority, None)
         make_certificate(authority, "imaginator", server=True).write(*self.certificate("imaginator"))
         make_certificate(authority, "user", methods=["Imaginator.*", "ImageServer.*"]).write(*self.certificate("user"))
+        return authority
 
     def make_repository(self, manifests: Path) -> None:
         """Make the Git repository from a folder of manifests, one directory each."""

@@ -7,19 +7,25 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import msgspec
 
+from imaginator.cli.commands import COMMANDS, GONE, every_command
+from imaginator.cli.main import builder_tool
 from imaginator.model.limits import StreamLimits
 from imaginator.model.mounts import StreamCache
 from imaginator.model.packagers import ListCommand, PackageCache, PackagerType
 from imaginator.model.settings import BootstrapStream, Settings
 from imaginator.model.streams import Stream, StreamsFile
 from imaginator.rpc.methods import METHODS, Method
-from imaginator.service.options import FLAGS
+from imaginator.service.options import FLAGS, Flag
 
 CONFIGURATION = (
     Settings, BootstrapStream, PackagerType, ListCommand, PackageCache, StreamCache, StreamsFile, Stream, StreamLimits,
 )  # fmt: skip
+
+_MARKS = re.compile("[*_`]")
+"""What reStructuredText would take for its own."""
 
 _MODULES = re.compile(r"imaginator\.model\.\w+\.|datetime\.|typing\.")
 
@@ -27,19 +33,39 @@ _MODULES = re.compile(r"imaginator\.model\.\w+\.|datetime\.|typing\.")
 def write(folder: Path) -> None:
     """Write every generated page's text into ``folder``, to be included."""
     folder.mkdir(exist_ok=True)
-    pages = {"flags": flags(), "fields": fields(), "methods": methods()}
+    pages = {
+        "flags": flags(),
+        "flag_list": flag_list(),
+        "fields": fields(),
+        "methods": methods(),
+        "commands": commands(),
+        "gone": gone(),
+    }
     for name, lines in pages.items():
         (folder / f"{name}.rst").write_text("\n".join(lines) + "\n")
 
 
 def flags() -> Iterator[str]:
     """The table of the daemon's flags."""
-    rows = [
-        (f"``--{flag.name}``", f"``{flag.default}``" if flag.default else "none", sentence(flag.help)) for flag in FLAGS
-    ]
+    rows = [(f"``--{flag.name}``", flag_default(flag), sentence(flag.help)) for flag in FLAGS]
+    yield from table(("Flag", "Default", "Meaning"), rows)
+
+
+def flag_list() -> Iterator[str]:
+    """The same as a list, for a man page."""
+    for flag in FLAGS:
+        yield from (f"``--{flag.name}``", f"    {sentence(flag.help)} Default: {flag_default(flag)}.", "")
+
+
+def flag_default(flag: Flag) -> str:
+    """What a flag is when it is not given; what depends on the machine in words."""
     machine = {"maximum-concurrent-builds": "number of CPUs", "build-memory": "half the memory"}
-    shown = [(name, machine.get(name.strip("`-"), default), text) for name, default, text in rows]
-    yield from table(("Flag", "Default", "Meaning"), shown)
+    return machine.get(flag.name) or (f"``{flag.default}``" if flag.default else "none")
+
+
+def gone() -> Iterator[str]:
+    """The original's commands that are no more."""
+    yield from table(("The original's", "What replaces it"), [(f"``{name}``", sentence(GONE[name])) for name in GONE])
 
 
 def fields() -> Iterator[str]:
@@ -56,8 +82,34 @@ def methods() -> Iterator[str]:
 
 def one_method(method: Method) -> Iterator[str]:
     """A method's section."""
-    yield from ("", method.name, "~" * len(method.name), "", method.help, "", f"Open to: {method.access.value}.", "")
+    yield from ("", method.name, "~" * len(method.name), "", method.help, "", f"For {method.access.value}.", "")
     yield from field_table(method.request)
+
+
+def commands() -> Iterator[str]:
+    """Every command of builder-tool with its options, and those that stand before any command."""
+    yield from ("Options", "-------", "")
+    yield from definitions(builder_tool)
+    yield from ("Commands", "--------", "")
+    for (name, row), found in zip(COMMANDS.items(), every_command(), strict=True):
+        context = click.Context(found, info_name=name)
+        usage = " ".join([name, *found.collect_usage_pieces(context)])
+        yield from ("", name, "~" * len(name), "", f"``builder-tool {usage}``", "")
+        yield from (inspect.cleandoc(found.help or ""), "")
+        yield from definitions(found)
+        yield from ("For example::", "", *(f"    {example}" for example in row.examples), "")
+
+
+def definitions(found: click.Command) -> Iterator[str]:
+    """A definition list of a command's own options."""
+    for option in found.params:
+        record = option.get_help_record(click.Context(found)) if isinstance(option, click.Option) else None
+        if record is not None:
+            yield from (f"``{record[0]}``", f"    {_MARKS.sub(_escaped, record[1])}", "")
+
+
+def _escaped(mark: re.Match[str]) -> str:
+    return f"\\{mark[0]}"
 
 
 def structure(kind: type[msgspec.Struct]) -> Iterator[str]:

@@ -1,15 +1,18 @@
-"""What every test gets: a reactor that is left as it was found."""
+"""What every test gets: a reactor that is left as it was found; and what is printed in the end."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from tests.support.printed import COUNTS, FIGURES
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +38,33 @@ def clean_reactor() -> Iterator[list[Failure]]:
         call.cancel()
     assert not failures, failures
     assert not left, left
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a worker of pytest-xdist tell what it has to print."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output.update(counts=dict(COUNTS), figures=FIGURES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it from a worker."""
+    told = getattr(node, "workeroutput", {})
+    COUNTS.update(told.get("counts", {}))
+    FIGURES.extend(told.get("figures", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how often each fault was tried, what abuse came to, and how much hostile input there was."""
+    for what, count in sorted(COUNTS.items()):
+        terminalreporter.write_line(f"faults: {count:4} x {what}")
+    for line in FIGURES:
+        terminalreporter.write_line(f"abuse: {line}")
+    passed = terminalreporter.getreports("passed")
+    hostile = [report for report in passed if "/hostile/" in report.nodeid and report.when == "call"]
+    if hostile:
+        slowest = sorted(hostile, key=lambda report: -report.duration)[:3]
+        told = ", ".join(f"{report.nodeid.rpartition('::')[2]} {report.duration:.2f} s" for report in slowest)
+        pairs = f"{len(hostile)} pairs of an entry point and a defect"
+        terminalreporter.write_line(f"hostile input: {pairs}; slowest: {told}")

@@ -14,7 +14,7 @@ ROOMS = ["model", "srpc", "sandbox", "store", "build", "schedule", "rpc", "web",
 
 ALLOWED = {room: set(ROOMS[: place + 1]) for place, room in enumerate(ROOMS)}
 ALLOWED["web"].discard("rpc")
-ALLOWED["cli"] = {"cli", "model", "rpc", "build"}
+ALLOWED["cli"] = {*ROOMS, "cli"} - {"web"}
 
 STANDARD_ONLY = ["sandbox/serving.py", "rpc/client.py", "cli/main.py"]
 """What starts often, or inside a build: no Twisted may be imported, directly or through the project's own modules."""

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from imaginator.build.monitor import Monitor
 from imaginator.model.build import Stage, StageTime
 from imaginator.model.durations import format_duration, format_size
+from imaginator.model.marks import Marks
 from imaginator.model.redaction import Redactor
 
 LARGEST_LOG = 64 << 20
@@ -19,14 +20,23 @@ LARGEST_LOG = 64 << 20
 NOTES_RESERVE = 1 << 20
 """Bytes beyond the output's limit that are kept for the build's own lines."""
 
+GAP = b"\n*** something is missing here: the disk did not take it\n"
+
 LONGEST_LINE = 64 << 10
 """Bytes that wait for the end of their line; of a longer one, what may yet turn out to be a secret still waits."""
+
+
+TOGETHER = 25
+"""Readers that are told of news in one turn of the reactor; a thousand would keep everybody else waiting for long."""
 
 
 class BuildLog(Monitor):
     """A monitor that writes ``path`` without secrets, times the stages and lets many readers follow.
 
-    Output appears when its line is whole. Raises ``OSError`` where the file cannot be written.
+    ``marks`` tell when its lines were written.
+
+    Output appears when its line is whole. Raises ``OSError`` where the file cannot be made; what the disk does not take
+    later is lost, and no build fails for it.
     """
 
     def __init__(self, path: Path, redactor: Redactor, clock: IReactorTime, limit: int = LARGEST_LOG) -> None:
@@ -39,9 +49,14 @@ class BuildLog(Monitor):
         self._limit = limit
         self._cut = False
         self._partial = b""
+        self._gap = b""
+        self._begun = clock.seconds()
+        self._step = 0.0
+        self.marks = Marks()
         self._stage: tuple[Stage, float] | None = None
         self._times: list[StageTime] = []
-        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._waiting: dict[Deferred[None], int] = {}
+        self._next_turn: IDelayedCall | None = None
 
     @property
     def stages(self) -> tuple[StageTime, ...]:
@@ -52,6 +67,7 @@ class BuildLog(Monitor):
         """Begin a stage: its name becomes a line of the log, and so does the duration of the one before."""
         self._end_stage()
         self._stage = (stage, self._clock.seconds())
+        self._step = self._stage[1] - self._begun
         self.note(f"=== {stage}")
 
     def log(self, data: bytes) -> None:
@@ -91,12 +107,9 @@ class BuildLog(Monitor):
         """Fires when there is something after ``offset``, or the log is finished; may be cancelled."""
         if self.finished or self.size > offset:
             return succeed(None)
-        deferred: Deferred[None] = Deferred(self._forget)
-        self._waiting.append((offset, deferred))
+        deferred: Deferred[None] = Deferred(self._waiting.__delitem__)
+        self._waiting[deferred] = offset
         return deferred
-
-    def _forget(self, gone: Deferred[None]) -> None:
-        self._waiting = [waiter for waiter in self._waiting if waiter[1] is not gone]
 
     def _end_stage(self) -> None:
         if self._stage is not None:
@@ -122,12 +135,27 @@ class BuildLog(Monitor):
             self._append(clean)
 
     def _append(self, data: bytes) -> None:
-        self._file.write(data)
-        self.size += len(data)
+        """Write what the disk takes; that something is missing is said as soon as there is room for that."""
+        whole = self._gap + data
+        self.marks.add(self.size, self._clock.seconds() - self._begun, self._step)
+        try:
+            written = self._file.write(whole)
+        except OSError:
+            written = 0
+        self._gap = b"" if written == len(whole) else GAP
+        self.size += written
         self._wake()
 
     def _wake(self) -> None:
-        ready = [waiter for offset, waiter in self._waiting if self.finished or self.size > offset]
-        self._waiting = [waiter for waiter in self._waiting if waiter[1] not in ready]
-        for deferred in ready:
-            deferred.callback(None)
+        if self._next_turn is None:
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        self._next_turn = None
+        ready = [waiter for waiter, offset in self._waiting.items() if self.finished or self.size > offset]
+        if len(ready) > TOGETHER:
+            self._next_turn = self._clock.callLater(0, self._wake_some)
+        for waiter in ready[:TOGETHER]:
+            # One may have been cancelled by what another did.
+            if self._waiting.pop(waiter, None) is not None:
+                waiter.callback(None)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from imaginator.build.environment import shown_secrets
 from imaginator.build.fetch import Fetcher
 from imaginator.build.job import Job
+from imaginator.build.retry import Tell
 from imaginator.model.codec import decode_json
 from imaginator.model.errors import ConfigurationError
 from imaginator.model.giturl import without_password
@@ -38,8 +39,10 @@ class _File(NamedTuple):
     decode: Callable[[bytes, str], Any]
 
 
-async def fetch_description(fetcher: Fetcher, workers: Workers, job: Job, definition: BootstrapStream) -> Description:
-    """Fetch and check the files of a bootstrap stream.
+async def fetch_description(
+    fetcher: Fetcher, workers: Workers, job: Job, definition: BootstrapStream, tell: Tell | None = None
+) -> Description:
+    """Fetch and check the files of a bootstrap stream; for who has a ``tell``, servers are asked again.
 
     Raises `ConfigurationError` with all that is wrong with them; secrets in their URLs are shown by name.
     """
@@ -48,7 +51,7 @@ async def fetch_description(fetcher: Fetcher, workers: Workers, job: Job, defini
     problems: list[Problem] = []
     for file in _files(job, definition):
         try:
-            fetched = await fetcher.fetch(file.url, shown=file.shown, redactor=redactor)
+            fetched = await fetcher.fetch(file.url, shown=file.shown, redactor=redactor, tell=tell)
             assert fetched.data is not None  # nothing was known of the file
             said[file.kind] = await workers.run(file.decode, fetched.data, file.shown)
         except ConfigurationError as error:

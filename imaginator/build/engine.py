@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from twisted.internet.defer import CancelledError
 
 from imaginator.build import bootstrap, metadata
 from imaginator.build.construction import Construction
 from imaginator.build.contents import content_of
 from imaginator.build.described import Description, fetch_description
 from imaginator.build.downloads import downloads_of
-from imaginator.build.environment import (
-    PATH,
-    bootstrap_environment,
-    build_environment,
-    job_variables,
-)
+from imaginator.build.environment import bootstrap_environment, build_environment, job_variables
 from imaginator.build.fetch import Fetcher
 from imaginator.build.fingerprinting import bootstrap_fingerprint, facts_of, manifest_fingerprint
 from imaginator.build.job import Job, SourceResolver
@@ -34,6 +29,7 @@ from imaginator.build.monitor import Monitor
 from imaginator.build.pack import Packed, Packing, pack
 from imaginator.build.proof import Prover
 from imaginator.build.recipe import Packaging, Recipe
+from imaginator.build.removing import Remover
 from imaginator.build.shared import shared_directories, trim
 from imaginator.build.sources import Checkout, Sources
 from imaginator.build.wishes import wish_of
@@ -51,7 +47,7 @@ from imaginator.model.streams import Stream
 from imaginator.model.uses import bootstrap_uses, manifest_uses, stream_uses
 from imaginator.model.variables import check_without_secrets
 from imaginator.sandbox.limits import Limits
-from imaginator.sandbox.process import Reactor, capture
+from imaginator.sandbox.process import Reactor
 from imaginator.sandbox.sandbox import Bind, Preparation, Profile, Sandbox, Workspace
 from imaginator.store.interface import Hold, ImageStore, Wanted
 from imaginator.store.kept import Kept
@@ -60,9 +56,6 @@ from imaginator.store.merkle import Rules
 from imaginator.store.packages import Packages
 from imaginator.store.sieve import Sieve, SieveMemory
 from imaginator.store.workers import Workers
-
-REMOVAL = 600.0
-"""Seconds that removing a workspace may take."""
 
 
 class EngineParts(NamedTuple):
@@ -92,48 +85,59 @@ class Engine:
 
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
+        self._remover = Remover(parts.reactor, parts.workers)
 
-    async def build(self, job: Job, monitor: Monitor, source: SourceResolver) -> Image:
+    async def build(
+        self, job: Job, monitor: Monitor, source: SourceResolver, failed: Callable[[], bool] = bool
+    ) -> Image:
         """The image that ``job`` makes, added to the store; ``source`` finds the image that a manifest builds on.
 
-        Raises an `ImaginatorError` with a sentence; cancelling it ends every command before it returns.
+        Raises an `ImaginatorError` with a sentence; cancelling it ends every command before it returns. Whether it is
+        a failure where it is cancelled, so that its tree is worth being kept, is what ``failed`` says then.
         """
+        async with self._begun(job, monitor, failed) as build:
+            return await build.run(source)
+
+    async def process(self, job: Job, monitor: Monitor, root: Path) -> None:
+        """Apply the manifest of ``job`` to the tree in the directory ``root``, in place; neither filtered nor tested.
+
+        Raises an `ImaginatorError` with a sentence; what was done until then stays, but no command and no mount.
+        """
+        async with self._begun(job, monitor) as build:
+            await build.process(root)
+
+    @asynccontextmanager
+    async def _begun(self, job: Job, monitor: Monitor, failed: Callable[[], bool] = bool) -> AsyncIterator[_Build]:
+        """A build with a workspace, which is gone when the context is left."""
         directory = self._parts.state_dir / "builds" / job.build_id
-        directory.mkdir(parents=True, mode=0o700)
         try:
+            directory.mkdir(parents=True, mode=0o700)
             with self._parts.store.hold() as hold:
-                return await _Build(self._parts, job, monitor, directory, hold).run(source)
+                yield _Build(self._parts, job, monitor, directory, hold, failed)
         except OSError as error:
             raise BuildFailed(f"{error.strerror or error}: {error.filename or directory}") from error
         finally:
-            await self._remove(directory, monitor)
-
-    async def _remove(self, directory: Path, monitor: Monitor) -> None:
-        """Remove a workspace: by a thread where its tree has become a layer, else by a process.
-
-        A large tree in a thread would keep the reactor's from its turns; a process takes longer to start than to work.
-        """
-        if not (directory / "upper").exists():
-            with contextlib.suppress(RecursionError):  # directories a thousand deep
-                await self._parts.workers.run(shutil.rmtree, directory, ignore_errors=True)
-        if not directory.exists():
-            return
-        argv = ["rm", "-rf", "--one-file-system", "--", str(directory)]
-        try:
-            await capture(self._parts.reactor, argv, {"PATH": PATH}, timeout=REMOVAL)
-        except BuildFailed as error:
-            monitor.note(f"the workspace cannot be removed: {error}")
+            await self._remover.remove(directory, monitor.note)
 
 
 class _Build:
     """One build at work in ``directory``; ``hold`` keeps what it stands on and what it makes."""
 
-    def __init__(self, parts: EngineParts, job: Job, monitor: Monitor, directory: Path, hold: Hold) -> None:
+    def __init__(
+        self,
+        parts: EngineParts,
+        job: Job,
+        monitor: Monitor,
+        directory: Path,
+        hold: Hold,
+        failed: Callable[[], bool],
+    ) -> None:
         self._parts = parts
         self._job = job
         self._monitor = monitor
         self._directory = directory
         self._hold = hold
+        self._failed = failed
         self._shared: tuple[Bind, ...] = ()
         self._has_tree = False
         store = parts.store
@@ -144,6 +148,18 @@ class _Build:
         if isinstance(definition, BootstrapStream):
             return await self._bootstrap(definition)
         return await self._apply_manifest(definition, source)
+
+    async def process(self, root: Path) -> None:
+        """Apply the manifest to the tree in ``root``."""
+        self._monitor.stage(Stage.FETCH)
+        definition, parts = self._job.definition, self._parts
+        assert isinstance(definition, Stream)
+        checkout, manifest, _ = await self._fetched(definition)
+        shared = await parts.workers.run(shared_directories, self._job.settings, self._job.stream_name, parts.state_dir)
+        workspace = Workspace(self._directory, place=root)
+        async with self._construction(workspace, Profile.MANIFEST, self._environment(checkout)) as (image, sandbox):
+            recipe = Recipe(image, checkout.directory, manifest, self._matching(sandbox, None), Packaging())
+            await recipe.process(shared)
 
     async def _bootstrap(self, definition: BootstrapStream) -> Image:
         said = await self._description(definition)
@@ -167,7 +183,9 @@ class _Build:
         """What the stream's files say, fetched and checked before the bootstrap command runs."""
         if definition.image_filter_url or definition.image_tags_url or definition.image_triggers_url:
             self._monitor.stage(Stage.FETCH)
-        return await fetch_description(self._parts.fetcher, self._parts.workers, self._job, definition)
+        return await fetch_description(
+            self._parts.fetcher, self._parts.workers, self._job, definition, self._monitor.note
+        )
 
     async def _apply_manifest(self, definition: Stream, source: SourceResolver) -> Image:
         # It gets ready while the manifest is fetched.
@@ -207,20 +225,24 @@ class _Build:
     async def _gather(self, definition: Stream, source: SourceResolver) -> Ingredients:
         """Fetch and check the manifest, then find the image that it builds on."""
         self._monitor.stage(Stage.FETCH)
-        check_without_secrets(stream_uses(definition), self._job.secrets, self._job.stream_name)
-        location = locate(definition, job_variables(self._job), self._job.secrets, self._job.request.git_branch)
-        redactor = await self._parts.workers.run(Redactor, self._job.secrets)
-        checkout = await self._parts.sources.fetch(location, self._directory / "manifest", redactor)
-        self._monitor.note(
-            f"manifest: {location.shown} {redactor.text(location.directory)} {checkout.branch} {checkout.commit}"
-        )
-        where = shown_place(location, redactor)
-        manifest = await self._load(checkout, where)
+        checkout, manifest, where = await self._fetched(definition)
         self._monitor.stage(Stage.SOURCE)
         image = await source(wish_of(self._job, manifest.file, self._environment(checkout), where))
         await self._hold.image(image)
         self._monitor.note(f"source image: {image.name}")
         return Ingredients(checkout, manifest, image, await self._fingerprint(definition, checkout, manifest, image))
+
+    async def _fetched(self, definition: Stream) -> tuple[Checkout, Manifest, str]:
+        """The manifest, fetched and checked, and where it comes from, without secrets."""
+        check_without_secrets(stream_uses(definition), self._job.secrets, self._job.stream_name)
+        location = locate(definition, job_variables(self._job), self._job.secrets, self._job.request.git_branch)
+        redactor = await self._parts.workers.run(Redactor, self._job.secrets)
+        checkout = await self._parts.sources.fetch(location, self._directory / "manifest", redactor, self._monitor.note)
+        self._monitor.note(
+            f"manifest: {location.shown} {redactor.text(location.directory)} {checkout.branch} {checkout.commit}"
+        )
+        where = shown_place(location, redactor)
+        return checkout, await self._load(checkout, where), where
 
     async def _fingerprint(
         self, definition: Stream, checkout: Checkout, manifest: Manifest, source: Image
@@ -269,11 +291,12 @@ class _Build:
 
     @asynccontextmanager
     async def _keeping(self, environment: dict[str, str], layers: tuple[str, ...]) -> AsyncIterator[None]:
-        """Keep the tree where what is done here fails, but not where it is cancelled, while there is a tree."""
+        """Keep the tree where what is done here fails, while there is a tree."""
         try:
             yield
-        except (ImaginatorError, OSError):
-            if self._job.keep_failed and self._has_tree:
+        except (ImaginatorError, OSError, CancelledError) as error:
+            failed = not isinstance(error, CancelledError) or self._failed()
+            if failed and self._job.keep_failed and self._has_tree:
                 tree = tree_of(self._job, environment, layers, self._parts.kept.now())
                 await keep(self._parts.kept, tree, self._directory, self._monitor)
             raise

@@ -16,11 +16,13 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.error import Error as HTTPError
+from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
+from imaginator.build.retry import Tell, retried
 from imaginator.build.sources import Sources
-from imaginator.model.errors import BuildFailed, ConfigurationError, TimedOut
+from imaginator.model.errors import BuildFailed, ConfigurationError, TimedOut, Unreachable
 from imaginator.model.giturl import RepositoryFile, repository_file, without_password
 from imaginator.model.redaction import Redactor
 
@@ -31,6 +33,9 @@ _EXPECTED = "no URL that can be fetched: expected a path, file://, http://, http
 
 LONGEST = 30.0
 """Seconds from the request to the last byte."""
+
+PASSING = (408, 425, 429)
+"""Statuses of a server that may say something else the next time, beside its own errors."""
 
 
 class Validators(NamedTuple):
@@ -64,14 +69,25 @@ class Fetcher:
         self._client = client or HTTPClient(Agent(reactor, connectTimeout=LONGEST, pool=pool))
 
     async def fetch(
-        self, url: str, *, known: Validators = NOTHING_KNOWN, shown: str = "", redactor: Redactor = _NO_SECRETS
+        self,
+        url: str,
+        *,
+        known: Validators = NOTHING_KNOWN,
+        shown: str = "",
+        redactor: Redactor = _NO_SECRETS,
+        tell: Tell | None = None,
     ) -> Fetched:
         """The file at ``url``, unless it is still the one that ``known`` was said of.
 
-        ``shown`` is the URL's public form, for errors, in which ``redactor`` hides what Git says. Raises
-        `ConfigurationError` for anything but a whole file.
+        ``shown`` is the URL's public form, for errors, in which ``redactor`` hides what Git says. A server that
+        does not answer is asked again for who has a ``tell``, which hears of it. Raises `ConfigurationError` for
+        anything but a whole file, `Unreachable` where another try may bring it.
         """
         shown = without_password(shown or url)
+        attempt = lambda: self._fetch(url, known, shown, redactor)  # noqa: E731
+        return await (attempt() if tell is None else retried(self._reactor, attempt, tell))
+
+    async def _fetch(self, url: str, known: Validators, shown: str, redactor: Redactor) -> Fetched:
         file = repository_file(url)
         if file is not None and self._sources is not None:
             return await _read_repository(self._reactor, self._sources, file, known, shown, redactor)
@@ -100,9 +116,12 @@ class Fetcher:
             problem = "no address is known of this host"
         except ConnectError as error:
             problem = f"cannot connect: {error.__doc__ or type(error).__name__}".strip().rstrip(".")
-        except (ResponseFailed, HTTPError, ValueError) as error:
-            problem = f"no proper answer: {type(error).__name__}"
-        raise ConfigurationError(shown, problem)
+        except (ResponseFailed, SchemeNotSupported, ValueError) as error:
+            cause = error.reasons[0].value if isinstance(error, ResponseFailed) else error
+            problem = f"no proper answer: {type(cause).__name__}"
+            if isinstance(cause, (HTTPError, SchemeNotSupported, ValueError)):
+                raise ConfigurationError(shown, problem) from None  # it would say so again
+        raise Unreachable(shown, problem)
 
     async def _exchange(self, url: str, known: Validators, shown: str) -> Fetched:
         response: IResponse = await self._client.get(url, headers=_conditions(known), unbuffered=True)
@@ -112,7 +131,8 @@ class Fetcher:
         if response.code != 200:
             with contextlib.suppress(ConfigurationError):
                 await _body(response, shown)  # a connection whose body nobody takes stays open
-            raise ConfigurationError(shown, f"the server answers {response.code} {response.phrase.decode('latin-1')}")
+            kind = Unreachable if response.code >= 500 or response.code in PASSING else ConfigurationError
+            raise kind(shown, f"the server answers {response.code} {response.phrase.decode('latin-1')}")
         return Fetched(await _body(response, shown), validators)
 
 
@@ -158,9 +178,9 @@ async def _read_repository(
     try:
         found = await reading.addTimeout(LONGEST, clock, _out_of_time)
     except _OutOfTime:
-        raise ConfigurationError(shown, f"no whole answer within {LONGEST:.0f} s") from None
+        raise Unreachable(shown, f"no whole answer within {LONGEST:.0f} s") from None
     except (BuildFailed, TimedOut) as error:
-        raise ConfigurationError(shown, str(error)) from None
+        raise Unreachable(shown, str(error)) from None
     return Fetched(found.data, Validators(etag=found.commit))
 
 

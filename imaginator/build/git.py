@@ -16,12 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from twisted.internet.defer import DeferredLock
-
 from imaginator.build.gathering import Answer, Gathering
 from imaginator.build.gitrun import CONTENTS, LONGEST_QUESTION, WITHOUT_CONTENTS, Git, Remote
 from imaginator.build.listing import DIRECTORY, Listing, kind_of
 from imaginator.build.references import explained, full_names, parse_references, unknown
+from imaginator.build.turns import Turns
 from imaginator.model.errors import BuildFailed, ConfigurationError
 from imaginator.model.giturl import check_branch, is_commit
 
@@ -50,7 +49,7 @@ class Mirror:
 
     def __init__(self, git: Git) -> None:
         self._git = git
-        self._lock = DeferredLock()
+        self._lock = Turns(git.reactor)
         self._listings: dict[tuple[str, str], Listing] = {}
 
     async def fetch(self, remote: Remote, branch: str) -> Revision:
@@ -59,7 +58,7 @@ class Mirror:
         A commit id whose commit is present asks the network nothing. Raises `BuildFailed` where the repository cannot
         be reached, `ConfigurationError` where it has no such branch or does not let us in.
         """
-        async with self._lock:
+        async with self._lock.turn():
             revision = await self._resolve(remote, branch)
             if not self._reference(remote, revision.commit).exists():
                 await self._download(remote, revision.commit)
@@ -85,7 +84,7 @@ class Mirror:
         try:
             await self._write(remote, commit, listing, into)
         except BuildFailed:
-            async with self._lock:
+            async with self._lock.turn():
                 await self._begin_anew(remote, commit)
             shutil.rmtree(into)
             into.mkdir()
@@ -110,7 +109,7 @@ class Mirror:
         try:
             return await gathering.manifests(directories)
         except BuildFailed:
-            async with self._lock:
+            async with self._lock.turn():
                 await self._begin_anew(remote, commit)
             return await gathering.manifests(directories)
 
@@ -149,7 +148,7 @@ class Mirror:
             await self._bring(self._git, remote, commit)
         except BuildFailed:
             # The mirror may be the reason.
-            await self._begin_anew(remote._replace(patient=False), commit)
+            await self._begin_anew(remote._replace(tell=None), commit)
 
     async def _bring(self, git: Git, remote: Remote, commit: str, whole: bool = False) -> None:
         less, settings = ((), {}) if whole else ((_FILTER,), WITHOUT_CONTENTS)
@@ -190,11 +189,11 @@ class Mirror:
         try:
             listing = await self._list(remote, commit, path)
         except BuildFailed:
-            async with self._lock:
+            async with self._lock.turn():
                 await self._begin_anew(remote, commit)
             listing = await self._list(remote, commit, path)
         if listing.missing:
-            async with self._lock:
+            async with self._lock.turn():
                 listing = await self._complete(remote, commit, path)
         return listing
 
@@ -232,16 +231,16 @@ class Mirror:
             await self._ask_contents(remote, list(listing.missing))
             listing = await self._list(remote, commit, path)
         except (BuildFailed, ConfigurationError):
-            await self._begin_anew(remote._replace(patient=False), commit, whole=True)
+            await self._begin_anew(remote._replace(tell=None), commit, whole=True)
             return await self._list(remote, commit, path)
         return listing
 
     async def _bring_contents(self, remote: Remote, commit: str, missing: Sequence[str]) -> None:
-        async with self._lock:
+        async with self._lock.turn():
             try:
                 await self._ask_contents(remote, missing)
             except (BuildFailed, ConfigurationError):
-                await self._begin_anew(remote._replace(patient=False), commit, whole=True)
+                await self._begin_anew(remote._replace(tell=None), commit, whole=True)
 
     async def _ask_contents(self, remote: Remote, missing: Sequence[str]) -> None:
         for start in range(0, len(missing), AT_ONCE):

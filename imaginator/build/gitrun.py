@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from imaginator.build.retry import retried
+from imaginator.build.retry import Tell, retried
 from imaginator.model.errors import BuildFailed, ConfigurationError, ImaginatorError, TimedOut
 from imaginator.model.giturl import passwords
 from imaginator.model.redaction import SHORTEST_SECRET, Redactor
@@ -88,13 +88,13 @@ _TOO_LARGE = "File too large"
 class Remote(NamedTuple):
     """A repository elsewhere: its URL with secrets, the form that may be shown, and what hides the former.
 
-    Only who is ``patient`` has a server asked again that does not answer.
+    A server that does not answer is asked again for who has a ``tell``, which hears of it; for others once.
     """
 
     url: str
     shown: str
     redactor: Redactor
-    patient: bool = True
+    tell: Tell | None = None
 
     @property
     def is_local(self) -> bool:
@@ -122,25 +122,25 @@ class Git:
     """Runs Git on the repository in ``directory``; ``helpers`` holds our remote helper."""
 
     def __init__(self, reactor: Reactor, directory: Path, helpers: Path) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._helpers = helpers
         self.directory = directory
 
     def at(self, directory: Path) -> Git:
         """The same on another repository."""
-        return Git(self._reactor, directory, self._helpers)
+        return Git(self.reactor, directory, self._helpers)
 
     async def ask(
         self, remote: Remote, *arguments: str, settings: Mapping[str, str] = {}, timeout: float = LONGEST
     ) -> bytes:
-        """A command that talks to the repository, tried a few times for the patient where that is on another machine.
+        """A command that talks to the repository, tried a few times if that is to be told.
 
         Raises `ConfigurationError` where the server says something that it would say again.
         """
-        if remote.is_local or not remote.patient:
+        if remote.is_local or remote.tell is None:
             return await self.run(remote, *arguments, settings=settings, timeout=timeout)
         attempt = lambda: self.run(remote, *arguments, settings=settings, timeout=timeout)  # noqa: E731
-        return await retried(self._reactor, attempt, lambda text: None)
+        return await retried(self.reactor, attempt, remote.tell)
 
     async def run(
         self,
@@ -192,7 +192,7 @@ class Git:
         silence = {"http.lowSpeedTime": str(SILENCE)}
         settings = {**_SETTINGS, **_remote_settings(remote.url), **silence, **settings}
         argv = [*_limits(), "git", *arguments]
-        child = spawn(self._reactor, argv, {**self._environment(settings), **more}, output=words, given=given)
+        child = spawn(self.reactor, argv, {**self._environment(settings), **more}, output=words, given=given)
         try:
             ended = await finish(child, timeout=timeout)
         except TimedOut as error:

@@ -99,6 +99,18 @@ class Recipe(Steps):
 
     async def apply(self, stream: str, shared: Sequence[Bind]) -> tuple[Package, ...]:
         """All steps but packing; the packages that are installed in the end. Steps 2 to 9 see what is ``shared``."""
+        devices = await self._change(shared)
+        await self._bring_tests(TESTS + b"/" + stream.encode())
+        packages = await list_and_test(self._construction, self._may_reach_out("tests"))
+        await self._tree.remove_mount_points(devices)
+        return packages
+
+    async def process(self, shared: Sequence[Bind]) -> None:
+        """Steps 2 to 11 alone, for a tree that is no image."""
+        await self._tree.remove_mount_points(await self._change(shared))
+
+    async def _change(self, shared: Sequence[Bind]) -> list[bytes]:
+        """Steps 2 to 11; the mount points that are there yet."""
         await require_packager(self._construction)
         devices = await self._tree.make_mount_points([DEVICES])
         stubs = await self._tree.make_mount_points(SYSTEM_MOUNTS)
@@ -109,10 +121,7 @@ class Recipe(Steps):
             await self._clean()
         await self._tree.remove_mount_points(stubs)
         await self._clean_up()
-        await self._bring_tests(TESTS + b"/" + stream.encode())
-        packages = await list_and_test(self._construction, self._may_reach_out("tests"))
-        await self._tree.remove_mount_points(devices)
-        return packages
+        return devices
 
     async def _install(self) -> None:
         """Step 5: the packages; an empty list does nothing."""

@@ -27,6 +27,11 @@ class Shared(Generic[T]):
             self._outcome.append(Failure())
         self._tell()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is a result, which may be so as soon as the work has begun."""
+        return bool(self._outcome)
+
     def result(self) -> Deferred[T]:
         """What the work gives, or raises; cancelling only forgets."""
         waiter: Deferred[T] = Deferred(self._waiters.remove)

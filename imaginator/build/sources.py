@@ -14,6 +14,7 @@ from imaginator.build.environment import PATH
 from imaginator.build.gathering import Answer
 from imaginator.build.git import Mirror
 from imaginator.build.gitrun import Git, Remote, write_helpers
+from imaginator.build.retry import Tell
 from imaginator.model.clock import wall_seconds
 from imaginator.model.errors import ConfigurationError
 from imaginator.model.giturl import RepositoryFile, check_length, check_url
@@ -76,17 +77,20 @@ class Sources:
         self._prepared = False
         self._recent: deque[Mirror] = deque(maxlen=REMEMBERED)
 
-    async def fetch(self, location: SourceLocation, into: Path, redactor: Redactor) -> Checkout:
+    async def fetch(
+        self, location: SourceLocation, into: Path, redactor: Redactor, tell: Tell | None = None
+    ) -> Checkout:
         """Bring the manifest's directory: a Git one is checked out below ``into``, which must not exist yet.
 
-        Raises `ConfigurationError` where the location makes no sense, `BuildFailed` where it cannot be reached;
+        A server that does not answer is asked again for who has a ``tell``, as nowhere else here: others will look
+        again. Raises `ConfigurationError` where the location makes no sense, `BuildFailed` where it cannot be reached;
         neither shows a secret.
         """
         check_length(location.url, location.shown)
         directory = relative_directory(location)
         if location.url.startswith(PLAIN):
             return plain_directory(location, directory)
-        remote = _remote(location.url, location.shown, redactor)
+        remote = _remote(location.url, location.shown, redactor)._replace(tell=tell)
         mirror = self._mirror(remote)
         revision = await mirror.fetch(remote, location.branch)
         into.mkdir(parents=True)
@@ -105,9 +109,9 @@ class Sources:
     async def read(self, file: RepositoryFile, shown: str, redactor: Redactor, known: str, limit: int) -> Known:
         """A file of at most ``limit`` bytes of a repository's default branch, unless its commit is still ``known``.
 
-        Raises what `fetch` does, and does not try again: whoever watches a file will.
+        Raises what `fetch` does.
         """
-        remote = _remote(file.repository, shown, redactor)._replace(patient=False)
+        remote = _remote(file.repository, shown, redactor)
         mirror = self._mirror(remote)
         path = relative_directory(SourceLocation(file.repository, shown, file.path))
         revision = await mirror.fetch(remote, "")
@@ -118,9 +122,9 @@ class Sources:
     async def head(self, location: SourceLocation, redactor: Redactor) -> str:
         """The commit of a repository's default branch, which is asked for once and fetched where it is new.
 
-        Raises what `fetch` does, and does not try again.
+        Raises what `fetch` does.
         """
-        remote = _remote(location.url, location.shown, redactor)._replace(patient=False)
+        remote = _remote(location.url, location.shown, redactor)
         revision = await self._mirror(remote).fetch(remote, "")
         return revision.commit
 
@@ -129,9 +133,9 @@ class Sources:
     ) -> dict[str, Answer]:
         """The file ``manifest`` of each of many relative directories of a commit that `head` told, or what is wrong.
 
-        Raises what `fetch` does, and does not try again.
+        Raises what `fetch` does.
         """
-        remote = _remote(location.url, location.shown, redactor)._replace(patient=False)
+        remote = _remote(location.url, location.shown, redactor)
         return await self._mirror(remote).manifests(remote, commit, directories)
 
     async def trim(self) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from imaginator.build.construction import Construction
 from imaginator.build.recipe import DEVICES, SYSTEM_MOUNTS, index_state, let_resolve, require_packager
+from imaginator.build.removing import Remover
 from imaginator.model.build import Stage
 from imaginator.model.destinations import Destinations
-from imaginator.model.errors import BuildFailed
+from imaginator.model.durations import format_duration
+from imaginator.model.errors import BuildFailed, TimedOut
 from imaginator.model.image import Image
 from imaginator.model.packagers import PackagerType
 from imaginator.sandbox.limits import Limits
@@ -26,6 +29,11 @@ from imaginator.store.workers import Workers
 
 GONE = "-"
 """The version of a package that would be removed."""
+
+PATIENCE = 1800.0
+"""Seconds in which a packager has to bring its index up to date, and to answer: a round waits for all of them."""
+
+T = TypeVar("T")
 
 _log = Logger()
 
@@ -65,16 +73,18 @@ class Quiet:
 class Survey:
     """A packager that can be asked; ``index`` is the state of its package index, empty where nobody can tell."""
 
-    def __init__(self, construction: Construction, packager: PackagerType, index: str) -> None:
+    def __init__(self, construction: Construction, packager: PackagerType, index: str, clock: IReactorTime) -> None:
         self.index = index
         self._construction = construction
         self._packager = packager
+        self._clock = clock
 
     async def plan(self, packages: Sequence[str]) -> Plan:
-        """What an upgrade and then the installation of ``packages`` would bring; raises `BuildFailed`."""
-        if not self._packager.simulate_command:
+        """What an upgrade and then the installation of ``packages`` would bring; raises `BuildFailed` or `TimedOut`."""
+        command = self._packager.simulate_command
+        if not command:
             raise BuildFailed("its packager type has no SimulateCommand")
-        return parse_plan(await self._construction.packager_answer("run", *self._packager.simulate_command, *packages))
+        return parse_plan(await in_time(self._clock, self._construction.packager_answer("run", *command, *packages)))
 
 
 class Surveyor:
@@ -82,27 +92,32 @@ class Surveyor:
 
     def __init__(self, parts: SurveyorParts) -> None:
         self._parts = parts
+        self._remover = Remover(parts.reactor, parts.workers)
         self._count = 0
 
     @asynccontextmanager
     async def opened(
         self, image: Image, packager: PackagerType, environment: dict[str, str], prepare: Prepare | None = None
     ) -> AsyncIterator[Survey]:
-        """A survey over ``image``, its package index brought up to date; raises `BuildFailed` where that fails.
+        """A survey over ``image``, its package index brought up to date; raises `BuildFailed` or `TimedOut`.
 
-        ``prepare`` is called before with the tree.
+        ``prepare`` is called before with the tree. Nothing is left of it when the context is left.
         """
         self._count += 1
         directory = self._parts.directory / f"survey-{self._count}"
-        directory.mkdir(mode=0o700)
         try:
+            directory.mkdir(mode=0o700)
             with self._parts.store.hold() as hold:
                 await hold.image(image)
                 async with self._parts.layers.lent(image) as (_, lowers), self._sandbox(directory, lowers) as sandbox:
-                    construction = Construction(self._parts.reactor, sandbox, Quiet(), environment, network=True)
-                    yield await _surveyed(construction, packager, prepare)
+                    clock = self._parts.reactor
+                    construction = Construction(clock, sandbox, Quiet(), environment, network=True)
+                    index = await in_time(clock, _index(construction, packager, prepare))
+                    yield Survey(construction, packager, index, clock)
+        except OSError as error:
+            raise BuildFailed(f"{error.strerror or error}: {error.filename or directory}") from error
         finally:
-            await self._parts.workers.run(shutil.rmtree, directory, ignore_errors=True)
+            await self._remover.remove(directory, _told_trouble)
 
     @asynccontextmanager
     async def _sandbox(self, directory: Path, lowers: tuple[Path, ...]) -> AsyncIterator[Sandbox]:
@@ -117,7 +132,8 @@ class Surveyor:
             await sandbox.close()
 
 
-async def _surveyed(construction: Construction, packager: PackagerType, prepare: Prepare | None) -> Survey:
+async def _index(construction: Construction, packager: PackagerType, prepare: Prepare | None) -> str:
+    """The state of the package index, brought up to date."""
     await require_packager(construction)
     await construction.tree.make_mount_points([DEVICES, *SYSTEM_MOUNTS])
     if prepare is None:
@@ -128,7 +144,19 @@ async def _surveyed(construction: Construction, packager: PackagerType, prepare:
     index = await index_state(construction, packager.index_command)
     if packager.index_command and not index:
         raise BuildFailed("IndexCommand fails: the state of the package index is not known")
-    return Survey(construction, packager, index)
+    return index
+
+
+async def in_time(clock: IReactorTime, work: Coroutine[Deferred[Any], Any, T]) -> T:
+    """What ``work`` gives within `PATIENCE`; raises `TimedOut` when it has ended, cancelled for taking longer."""
+    try:
+        return await Deferred.fromCoroutine(work).addTimeout(PATIENCE, clock)
+    except TimeoutError:
+        raise TimedOut(f"the packager has not answered after {format_duration(PATIENCE)}") from None
+
+
+def _told_trouble(words: str) -> None:
+    _log.error("survey: {words}", words=words)
 
 
 def parse_plan(output: bytes) -> dict[str, str]:
@@ -151,5 +179,10 @@ def deviations(plan: Plan, image: Image) -> list[str]:
     return [
         f"{name} {have.get(name, GONE)} → {version}"
         for name, version in sorted(plan.items())
-        if have.get(name, GONE) != version
+        if _without_zero(have.get(name, GONE)) != _without_zero(version)
     ]
+
+
+def _without_zero(version: str) -> str:
+    """A version without an epoch of 0, which is none: dnf leaves it out, and rpm does not."""
+    return version.removeprefix("0:")

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from imaginator.cli.connecting import connect, image_name
+from imaginator.cli import suggesting
 from imaginator.cli.output import json_option, note, show_json
+from imaginator.cli.stores import connect_store, image_name, store_option
 from imaginator.model.durations import parse_duration
 
 NEVER = "never"
@@ -31,14 +32,17 @@ def expiration(text: str) -> datetime | None:
 
 
 @click.command("change-image-expiration")
-@click.argument("name", metavar="IMAGE")
+@click.argument("name", metavar="IMAGE", shell_complete=suggesting.image_or_stream)
 @click.argument("when", type=expiration, metavar="DURATION|TIME|never")
+@store_option
 @json_option
 @click.pass_context
-def change_image_expiration(context: click.Context, name: str, when: datetime | None, as_json: bool) -> None:
+def change_image_expiration(
+    context: click.Context, /, name: str, when: datetime | None, as_json: bool, **_: Any
+) -> None:
     """Let IMAGE, or the latest image where IMAGE is a stream, expire after a duration, at a time, or never."""
     wish: dict[str, Any] = {"ExpiresAt": when.isoformat()} if when else {"Pinned": True}
-    with connect(context) as client:
+    with connect_store(context) as client:
         answer = client.call("ImageServer.ChangeImageExpiration", ImageName=image_name(client, name), **wish)
     if as_json:
         show_json(answer)
@@ -47,12 +51,13 @@ def change_image_expiration(context: click.Context, name: str, when: datetime | 
 
 
 @click.command("delete-image")
-@click.argument("name", metavar="IMAGE")
+@click.argument("name", metavar="IMAGE", shell_complete=suggesting.image)
+@store_option
 @json_option
 @click.pass_context
-def delete_image(context: click.Context, name: str, as_json: bool) -> None:
+def delete_image(context: click.Context, /, name: str, as_json: bool, **_: Any) -> None:
     """Delete IMAGE. Builds that stand on it go on."""
-    with connect(context) as client:
+    with connect_store(context) as client:
         answer = client.call("ImageServer.DeleteImage", ImageName=name)
     if as_json:
         show_json(answer)

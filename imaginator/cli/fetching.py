@@ -10,14 +10,19 @@ import os
 import shutil
 import stat
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader, RawIOBase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from imaginator.cli.scratch import scratch
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 _ATTRIBUTE = "SCHILY.xattr."
 """The PAX header prefix of extended attributes, as GNU tar and libarchive write them."""
@@ -43,29 +48,51 @@ def unpack(archive: BufferedIOBase, directory: Path) -> None:
     """
     if os.geteuid() != 0:
         raise click.ClickException("unpacking an image needs root, which may give files their owners; or save FILE.tar")
-    if directory.exists() and any(directory.iterdir()):
-        raise click.ClickException(f"{directory}: expected an empty directory or none")
-    if directory.is_mount():
-        raise click.ClickException(f"{directory} is a mount point; unpack into a directory in it")
+    check_free(directory)
     with _partial(directory.parent, directory.name) as folder:
         tree = _Tree(folder / "root")
-        # Forward only: the archive comes from a connection.
-        with tarfile.open(fileobj=archive, mode="r|", bufsize=_BLOCK, errors="surrogateescape") as members:
-            for member in members:
-                tree.add(member, members)
-            _check_end(members)
+        try:
+            _fill(tree, archive)
+        except tarfile.TarError as error:
+            raise click.ClickException(f"the image's archive is damaged: {error}") from None
         tree.settle()
         tree.root.replace(directory)
 
 
-@contextmanager
-def _partial(parent: Path, name: str) -> Iterator[Path]:
-    """A private folder in ``parent`` that is gone afterwards."""
+def _fill(tree: _Tree, archive: BufferedIOBase) -> None:
+    # Forward only: the archive comes from a connection.
+    with tarfile.open(fileobj=archive, mode="r|", bufsize=_BLOCK, errors="surrogateescape") as members:
+        for member in members:
+            tree.add(member, members)
+        _check_end(members)
+
+
+def check_free(directory: Path) -> None:
+    """Raise `click.ClickException` where ``directory`` cannot be made by an unpacked image."""
+    _check_parent(directory.parent)
+    if directory.exists() and any(directory.iterdir()):
+        raise click.ClickException(f"{directory}: expected an empty directory or none")
+    if directory.is_mount():
+        raise click.ClickException(f"{directory} is a mount point; unpack into a directory in it")
+
+
+def _check_parent(parent: Path) -> None:
     if not parent.is_dir():
         raise click.ClickException(f"{parent}: no such directory")
+
+
+def unpack_blocks(blocks: Iterator[bytes], directory: Path) -> None:
+    """The same with an archive that comes in blocks."""
+    unpack(BufferedReader(Blocks(blocks), _BLOCK), directory)
+
+
+@contextmanager
+def _partial(parent: Path, name: str) -> Iterator[Path]:
+    """A folder in ``parent`` for what will be called ``name`` there."""
+    _check_parent(parent)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent, ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+        with scratch(parent) as folder:
+            yield folder
     except OSError as error:
         if error.errno in _FULL:
             raise click.ClickException(f"{parent / name}: {os.strerror(error.errno)}") from error
@@ -80,6 +107,28 @@ def _check_end(members: tarfile.TarFile) -> None:
         raise tarfile.ReadError("unexpected end of data")
     while members.fileobj.read(_BLOCK):
         pass
+
+
+class Blocks(RawIOBase):
+    """Blocks of bytes as a file that can be read."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer with what is left of a block, or the next one."""
+        if not self._rest:
+            self._rest = memoryview(next(self._blocks, b""))
+        target = memoryview(buffer)
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
 
 
 class _Tree:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -26,20 +26,27 @@ _FLAG = re.compile(r"--?(?P<name>[A-Za-z][A-Za-z0-9-]+)(?P<equals>=)?(?P<value>.
 Warn = Callable[[str], None]
 
 
-class Spelling(NamedTuple):
-    """The options there are: those of the group, those of its commands, and which take no value."""
+class Spelling:
+    """The options there are, by name: of a group, and of its commands, which are looked at when they have to be."""
 
-    group: frozenset[str]
-    commands: frozenset[str]
-    switches: frozenset[str]
+    def __init__(self, group: click.Group) -> None:
+        self._group = group
+        self._context = click.Context(group)
+        self.own = _options(group)
 
-    @classmethod
-    def of(cls, group: click.Group) -> Spelling:
-        """The options of ``group`` and its commands."""
-        own = list(_options(group))
-        inner = [option for command in group.commands.values() for option in _options(command)]
-        switches = (_name(option) for option in own + inner if option.is_flag)
-        return cls(frozenset(map(_name, own)), frozenset(map(_name, inner)), frozenset(switches))
+    def find(self, name: str) -> click.Option | None:
+        """An option of the group or of any command."""
+        return self.own.get(name) or self._inner.get(name)
+
+    def of(self, command: str) -> dict[str, click.Option]:
+        """The options of a command; none where there is no such command."""
+        found = self._group.get_command(self._context, command)
+        return _options(found) if found else {}
+
+    @cached_property
+    def _inner(self) -> dict[str, click.Option]:
+        names = self._group.list_commands(self._context)
+        return {name: option for command in names for name, option in self.of(command).items()}
 
 
 def modernise(arguments: Sequence[str], spelling: Spelling, warn: Warn) -> list[str]:
@@ -48,13 +55,13 @@ def modernise(arguments: Sequence[str], spelling: Spelling, warn: Warn) -> list[
     before: list[str] = []
     moved: list[str] = []
     while pending and pending[0].startswith("-"):
-        name, words = _take(pending, spelling, warn)
-        belongs_to_command = name in spelling.commands and name not in spelling.group
-        (moved if belongs_to_command else before).extend(words)
+        name, words = _take(pending, spelling.find, warn)
+        (moved if name and name not in spelling.own else before).extend(words)
     command, pending = pending[:1], pending[1:]
     after: list[str] = []
+    own = spelling.of(command[0]) if command else {}
     while pending and pending[0] != "--":
-        after += _take(pending, spelling, warn)[1]
+        after += _take(pending, own.get, warn)[1]
     return [*before, *command, *moved, *after, *pending]
 
 
@@ -71,13 +78,13 @@ def read_flags(directories: Iterable[Path], spelling: Spelling, warn: Warn) -> d
 def _read_file(path: Path, spelling: Spelling, warn: Warn) -> Iterator[tuple[str, str]]:
     for number, name, value in flag_lines(path.read_text()):
         option = _RENAMED.get(name, name)
-        if option in spelling.group | spelling.commands:
+        if spelling.find(option):
             yield option.replace("-", "_"), value
         else:
             warn(f"{path}, line {number}: {_why_ignored(option)}")
 
 
-def _take(pending: list[str], spelling: Spelling, warn: Warn) -> tuple[str, list[str]]:
+def _take(pending: list[str], find: Callable[[str], click.Option | None], warn: Warn) -> tuple[str, list[str]]:
     """Take one argument, with its value where that is the next one; its option's name and what becomes of it."""
     word = pending.pop(0)
     match = _FLAG.fullmatch(word)
@@ -86,9 +93,10 @@ def _take(pending: list[str], spelling: Spelling, warn: Warn) -> tuple[str, list
         if match:
             warn(_why_ignored(name))
         return "", [] if match else [word]
-    if name not in spelling.group | spelling.commands:
+    option = find(name)
+    if option is None:
         return "", [word]
-    if name in spelling.switches:
+    if option.is_flag:
         return name, [f"--{name}"] if match["value"].lower() in _TRUE else []
     if not match["equals"] and pending:
         return name, [f"--{name}", pending.pop(0)]
@@ -105,8 +113,8 @@ def _why_ignored(name: str) -> str:
     return f"--{name} is ignored: {reason}"
 
 
-def _options(command: click.Command) -> Iterator[click.Option]:
-    return (parameter for parameter in command.params if isinstance(parameter, click.Option))
+def _options(command: click.Command) -> dict[str, click.Option]:
+    return {_name(option): option for option in command.params if isinstance(option, click.Option)}
 
 
 def _name(option: click.Option) -> str:

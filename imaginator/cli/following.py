@@ -16,7 +16,8 @@ Record = dict[str, Any]
 
 _BLOCK = 64 * 1024
 _TAIL = 16 * 1024
-_TAIL_LINES = 40
+TAIL_LINES = 40
+"""What is shown of the log of a build that failed."""
 _SHORTEST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 _PATIENCE = 120.0
@@ -58,7 +59,7 @@ class Follower:
     def tail(self) -> str:
         """The last lines of the log, as far as it was read."""
         lines = self._tail.decode(errors="replace").splitlines(keepends=True)
-        return "".join(lines[-_TAIL_LINES:])
+        return "".join(lines[-TAIL_LINES:])
 
     def _ask_patiently(self, build_id: str) -> Record:
         """The record, when the daemon is there; raises `Away` where it stays away for long."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from imaginator.cli import suggesting
 from imaginator.cli.connecting import connect, duration
-from imaginator.cli.output import note, show_json, show_result
+from imaginator.cli.output import json_option, note, show_json, show_result
 
 
 def _names(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> list[str]:
@@ -27,6 +28,7 @@ _excludes = click.option(
     multiple=True,
     metavar="NAME,...",
     callback=_names,
+    shell_complete=suggesting.streams,
     help="Leave out these streams, those below these names, and their dependents.",
 )
 _includes = click.option(
@@ -34,6 +36,7 @@ _includes = click.option(
     multiple=True,
     metavar="NAME,...",
     callback=_names,
+    shell_complete=suggesting.streams,
     help="Only these streams, those below these names, their dependents and their sources.",
 )
 
@@ -42,9 +45,10 @@ _includes = click.option(
 @_max_age
 @_excludes
 @_includes
+@json_option
 @click.pass_context
-def get_dependencies(context: click.Context, /, **wanted: Any) -> None:
-    """Print as JSON on which stream each stream builds, and which sources cannot be built."""
+def get_dependencies(context: click.Context, /, as_json: bool, **wanted: Any) -> None:
+    """Print, always as JSON, on which stream each stream builds, and which sources cannot be built."""
     answer = _ask(context, "Imaginator.GetDependencies", **wanted)
     for stream, problem in sorted(answer.pop("StreamErrors").items()):
         note(f"{stream}: {problem}")
@@ -55,10 +59,15 @@ def get_dependencies(context: click.Context, /, **wanted: Any) -> None:
 @_max_age
 @_excludes
 @_includes
+@json_option
 @click.pass_context
-def get_digraph(context: click.Context, /, **wanted: Any) -> None:
+def get_digraph(context: click.Context, /, as_json: bool, **wanted: Any) -> None:
     """Print for Graphviz on which stream each stream builds."""
-    show_result(_ask(context, "Imaginator.GetDirectedGraph", **wanted)["GraphvizDot"].rstrip("\n"))
+    answer = _ask(context, "Imaginator.GetDirectedGraph", **wanted)
+    if as_json:
+        show_json(answer)
+    else:
+        show_result(answer["GraphvizDot"].rstrip("\n"))
 
 
 def _ask(

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
 import sys
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from imaginator import __version__
-from imaginator.cli.commands import COMMANDS
-from imaginator.cli.flags import DIRECTORIES, Spelling, modernise, read_flags
+from imaginator.cli.commands import COMMANDS, Commands
+from imaginator.cli.connecting import identify
+from imaginator.cli.flags import DIRECTORIES, Spelling, Warn, modernise, read_flags
 from imaginator.cli.output import note
-from imaginator.rpc.client import ClientError
+from imaginator.rpc.client import ClientError, RpcError
 
 PROGRAM = "builder-tool"
 
-_SYSTEM_AUTHORITY = Path("/etc/ssl/CA.pem")
+COMPLETING = "_BUILDER_TOOL_COMPLETE"
+"""The variable with which a shell asks what could come next."""
 
 
 class FilePath(click.Path):
@@ -29,7 +32,7 @@ class FilePath(click.Path):
         super().__init__(dir_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--imaginator-hostname", default="localhost", show_default=True, help="Where the daemon runs.")
 @click.option("--imaginator-port", type=click.IntRange(1, 65535), default=6975, show_default=True)
 @click.option(
@@ -45,45 +48,51 @@ class FilePath(click.Path):
 @click.pass_context
 def builder_tool(context: click.Context, /, **_options: Any) -> None:
     """Ask an imaginator for operating-system images."""
-    options = context.params
-    folder = Path("~/.ssl").expanduser()
-    if options["cert_file"] is None:
-        options["cert_file"], found_key = find_certificate(folder)
-        options["key_file"] = options["key_file"] or found_key
-    options["ca_file"] = options["ca_file"] or _first(folder / "CA.pem", _SYSTEM_AUTHORITY)
-
-
-for _command in COMMANDS:
-    builder_tool.add_command(_command)
+    identify(context.params)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the tool with ``arguments`` (those of the process by default), and exit."""
-    spelling = Spelling.of(builder_tool)
-    given = sys.argv[1:] if arguments is None else arguments
+    if COMPLETING in os.environ:
+        _complete()
     try:
-        values = read_flags(DIRECTORIES, spelling, note)
-        defaults = {**values, **dict.fromkeys(builder_tool.commands, values)}
-        builder_tool.main(modernise(given, spelling, note), PROGRAM, default_map=defaults)
+        _run(sys.argv[1:] if arguments is None else arguments, note)
+    except RpcError as error:
+        _fail(f"{error}{who_may(error)}")
     except ClientError as error:
         _fail(str(error))
     except (http.client.HTTPException, ConnectionError):
         _fail("the daemon's answer broke off before its end")
-    except tarfile.TarError as error:
-        _fail(f"the image's archive is damaged: {error}")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
-def find_certificate(folder: Path) -> tuple[Path | None, Path | None]:
-    """The certificate and key to show: cert.pem with key.pem, else the first pair NAME.cert, NAME.key; or none."""
-    pairs = [(folder / "cert.pem", folder / "key.pem")]
-    pairs += [(path, path.with_suffix(".key")) for path in sorted(folder.glob("*.cert"))]
-    return next(((cert, key) for cert, key in pairs if cert.exists() and key.exists()), (None, None))
+def _run(arguments: Sequence[str], warn: Warn) -> None:
+    spelling = Spelling(builder_tool)
+    values = read_flags(DIRECTORIES, spelling, warn)
+    defaults = {**values, **dict.fromkeys(COMMANDS, values)}
+    builder_tool.main(modernise(arguments, spelling, warn), PROGRAM, default_map=defaults)
 
 
-def _first(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.exists()), None)
+def _complete() -> NoReturn:
+    """Answer a shell, and exit: whoever pressed a key there is told of no error, whatever it is."""
+    from imaginator.cli import completing  # has what bash is asked with
+
+    completing.register()
+    with contextlib.suppress(Exception):
+        _run([], lambda _: None)
+    sys.exit()
+
+
+def who_may(error: RpcError) -> str:
+    """Of a call that was not permitted: for whom it is, and who can change that; else empty."""
+    if "Permission" not in error.data:
+        return ""
+    permit = f"a certificate that permits {error.data['Permission']}"
+    return (
+        f"\nIt is for {error.data['For']}. Full access has {permit}, and whom the daemon trusts (--trusted-users,"
+        " --trusted-groups): ask whoever runs it."
+    )
 
 
 def _fail(sentence: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import json
 import sys
 from collections.abc import Iterable, Sequence
 
 import click
-import msgspec
 
 _CLEAR_LINE = "\r\x1b[2K"
 _UNSAFE = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
@@ -24,7 +24,7 @@ def show_result(text: str) -> None:
 
 def show_json(value: object) -> None:
     """A result for programs: JSON, indented by four."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=4))
+    click.echo(json.dumps(value, indent=4, ensure_ascii=False))
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

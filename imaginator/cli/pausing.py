@@ -38,6 +38,14 @@ def disable_build_requests(context: click.Context, disable_for: float, as_json: 
     _disable(context, Disabled.BUILD_REQUESTS, disable_for, as_json)
 
 
+@click.command("enable-auto-builds")
+@json_option
+@click.pass_context
+def enable_auto_builds(context: click.Context, as_json: bool) -> None:
+    """Let automatic builds go on."""
+    _disable(context, Disabled.AUTO_BUILDS, 0, as_json)
+
+
 @click.command("enable-build-requests")
 @json_option
 @click.pass_context
@@ -49,12 +57,17 @@ def enable_build_requests(context: click.Context, as_json: bool) -> None:
 @click.command("start-auto-builds")
 @click.option("--wait-to-start", is_flag=True, help="Where automatic builds are under way, wait for their end first.")
 @click.option("--wait-for-complete", is_flag=True, help="Return when all builds have ended.")
+@json_option
 @click.pass_context
-def start_auto_builds(context: click.Context, wait_to_start: bool, wait_for_complete: bool) -> None:
+def start_auto_builds(context: click.Context, wait_to_start: bool, wait_for_complete: bool, as_json: bool) -> None:
     """Bring all images up to date that are rebuilt automatically, now rather than after the interval."""
     with connect(context) as client:
-        client.call("Imaginator.StartAutoBuilds", WaitToStart=wait_to_start, WaitForComplete=wait_for_complete)
-    note("automatic builds have ended" if wait_for_complete else "automatic builds have begun")
+        wishes = {"WaitToStart": wait_to_start, "WaitForComplete": wait_for_complete}
+        answer = client.call("Imaginator.StartAutoBuilds", **wishes)
+    if as_json:
+        show_json(answer)
+    else:
+        note("automatic builds have ended" if wait_for_complete else "automatic builds have begun")
 
 
 def _disable(context: click.Context, what: Disabled, seconds: float, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -189,17 +189,40 @@ def to_plain(value: object) -> Any:
 
 def _plain(value: Any) -> Any:
     match value:
-        case bytes():
-            return value.decode(errors="backslashreplace")
-        case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case str():  # the most frequent
+            return value
         case dict():
             return {_plain(key): _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
+        case bytes():
+            return value.decode(errors="backslashreplace")
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return value
 
 
 def to_json(value: object) -> bytes:
     """The JSON text of ``value``, in UTF-8."""
-    return msgspec.json.encode(to_plain(value))
+    is_ready = _is_ready(type(value))  # type: ignore[arg-type]  # a type can be hashed
+    return msgspec.json.encode(value if is_ready else to_plain(value))
+
+
+@cache
+def _is_ready(kind: type) -> bool:
+    """Whether msgspec writes values of a kind as `to_plain` has them: structures without bytes, whose times are UTC."""
+    return issubclass(kind, msgspec.Struct) and not _has_bytes(inspect.type_info(kind), frozenset())
+
+
+def _has_bytes(info: object, within: frozenset[type]) -> bool:
+    """Whether there are bytes in what a type's description has; ``within`` are the structures that it lies in."""
+    if isinstance(info, inspect.BytesType):
+        return True
+    if isinstance(info, inspect.StructType):
+        if info.cls in within:
+            return False
+        parts = [field.type for field in info.fields]
+        return any(_has_bytes(part, within | {info.cls}) for part in parts)
+    single = [getattr(info, name) for name in ("item_type", "key_type", "value_type") if hasattr(info, name)]
+    several = [part for name in ("types", "item_types") for part in getattr(info, name, ())]
+    return any(_has_bytes(part, within) for part in (*single, *several))

@@ -61,6 +61,10 @@ class ConfigurationError(ImaginatorError):
         return {"Problems": [problem.plain() for problem in self.problems]}
 
 
+class Unreachable(ConfigurationError):
+    """What an operator named cannot be had from its server just now; another try may do."""
+
+
 class InvalidRequest(ImaginatorError):
     """The request's fields do not make sense: wrong type, missing, out of range."""
 
@@ -137,3 +141,10 @@ class StoreCorrupt(ImaginatorError):
 
     code = -32603
     kind = "store-corrupt"
+
+
+class StoreUnwritable(ImaginatorError):
+    """The catalogue cannot be written now: a full disk, say, or one that is read-only. What was asked for is undone."""
+
+    code = -32009
+    kind = "store-unwritable"

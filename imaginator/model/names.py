@@ -46,9 +46,14 @@ def check_image_name(name: str) -> str:
 
 def check_build_id(name: str) -> str:
     """Return ``name`` if it is a build id; raise `InvalidRequest` otherwise."""
-    if not _BUILD.fullmatch(name):
+    if not is_build_id(name):
         raise InvalidRequest(f"build id {_shown(name)}: expected the 26 characters of a ULID")
     return name
+
+
+def is_build_id(name: str) -> bool:
+    """Whether ``name`` can be a build's id."""
+    return _BUILD.fullmatch(name) is not None
 
 
 def _is_stamp(text: str) -> bool:

@@ -1,20 +1,25 @@
-"""Which requests are looked at: those of a known caller, over TLS, with a body that is JSON and not too large.
+"""Which requests are looked at: those of a known caller, over TLS, with a body of the right type and not too large.
 
 403 on plain HTTP and 401 without a usable client certificate, with nothing executed; 413 and 415 for bodies that are
-too large or not JSON. Requiring the JSON content type keeps a browser that holds a certificate from being made to call
-by another site's form.
+too large or of another type. Requiring a type that forms cannot have keeps a browser that holds a certificate from
+being made to call by another site.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from twisted.web.server import Request
 
 from imaginator.model.errors import NotAuthenticated
 from imaginator.model.identity import Identity
-from imaginator.rpc.faults import INVALID_CALL, Fault, fault_of
+from imaginator.rpc.faults import Fault, fault_of, invalid_call
 from imaginator.rpc.identity import identify
 
 LONGEST_BODY = 1024 * 1024
+
+JSON = ("application/json", "application/json-rpc", "application/jsonrequest")
+"""Those of "JSON-RPC over HTTP" (https://www.jsonrpc.org/historical/json-rpc-over-http.html)."""
 
 
 class NotAdmitted(Exception):
@@ -26,8 +31,8 @@ class NotAdmitted(Exception):
         self.fault = fault
 
 
-def admit(request: Request) -> tuple[Identity, bytes]:
-    """The caller of a request, and its body; raises `NotAdmitted`."""
+def admit(request: Request, types: Sequence[str]) -> tuple[Identity, bytes]:
+    """The caller of a request, and its body, which has to be of one of ``types``; raises `NotAdmitted`."""
     try:
         identity = identify(request)
     except NotAuthenticated as error:
@@ -35,8 +40,8 @@ def admit(request: Request) -> tuple[Identity, bytes]:
     if request.method != b"POST":
         request.setHeader(b"allow", b"POST")
         raise _invalid(405, "calls are sent by POST")
-    if not _is_json(request):
-        raise _invalid(415, "expected the content type application/json")
+    if _content_type(request) not in types:
+        raise _invalid(415, f"expected the content type {' or '.join(types)}")
     body = request.content.read(LONGEST_BODY + 1) if request.content else b""
     if len(body) > LONGEST_BODY:
         raise _invalid(413, f"a body has at most {LONGEST_BODY} bytes")
@@ -44,9 +49,8 @@ def admit(request: Request) -> tuple[Identity, bytes]:
 
 
 def _invalid(status: int, sentence: str) -> NotAdmitted:
-    return NotAdmitted(status, Fault(INVALID_CALL, sentence, {"kind": "invalid-call"}))
+    return NotAdmitted(status, invalid_call(sentence))
 
 
-def _is_json(request: Request) -> bool:
-    kind = (request.getHeader("content-type") or "").partition(";")[0]
-    return kind.strip().lower() == "application/json"
+def _content_type(request: Request) -> str:
+    return (request.getHeader("content-type") or "").partition(";")[0].strip().lower()

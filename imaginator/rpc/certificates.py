@@ -1,6 +1,6 @@
 """Makes certificates as this ecosystem knows them: ECDSA P-256, identities as `imaginator.rpc.identity` reads them.
 
-For demonstrations and tests; an operator's authority is their own.
+For demonstrations, tests, and operators without an authority of their own (see `imaginator.rpc.authority`).
 """
 
 from __future__ import annotations
@@ -44,11 +44,16 @@ class Issued(NamedTuple):
 
     def write(self, certificate: Path, key: Path | None) -> None:
         """Write both as PEM, the key for its owner alone; None keeps the key in memory."""
-        certificate.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        certificate.write_bytes(self.certificate_pem())
         if key is not None:
-            _write_private(key, self._key_pem())
+            _write_private(key, self.key_pem())
 
-    def _key_pem(self) -> bytes:
+    def certificate_pem(self) -> bytes:
+        """The certificate's file."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def key_pem(self) -> bytes:
+        """The key's file, without a password."""
         return self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -70,13 +75,14 @@ class Wish(NamedTuple):
     extensions: Mapping[x509.ObjectIdentifier, bytes] = {}
 
 
-def make_authority(name: str) -> Issued:
-    """A self-signed authority."""
+def make_authority(name: str, not_after: datetime | None = None, root: Issued | None = None) -> Issued:
+    """An authority that is signed by ``root``, or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(Wish(name), key).issuer_name(_name(name))
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = _builder(Wish(name, not_after=not_after), key)
+    builder = builder.issuer_name(root.certificate.subject if root else _name(name))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
-    return Issued(builder.sign(key, hashes.SHA256()), key)
+    return Issued(builder.sign(root.key if root else key, hashes.SHA256()), key)
 
 
 def make_certificate(
@@ -99,6 +105,24 @@ def issue(authority: Issued, wish: Wish) -> Issued:
     for oid, value in _identity(wish).items():
         builder = builder.add_extension(x509.UnrecognizedExtension(oid, value), critical=False)
     return Issued(builder.sign(authority.key, hashes.SHA256()), key)
+
+
+def revoke(
+    authority: Issued, *revoked: Issued, last_update: datetime | None = None, next_update: datetime | None = None
+) -> bytes:
+    """A list of revoked certificates, signed by ``authority``, in PEM form; by default made now, due in ten years."""
+    made_at = last_update or datetime.now(UTC) - _CLOCK_SKEW
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(made_at)
+        .next_update(next_update or made_at + _VALIDITY)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
+    )
+    for one in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number).revocation_date(made_at)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _builder(wish: Wish, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -36,8 +37,6 @@ _CODES: dict[int, int] = {
     HTTPStatus.CONFLICT: -32004,
 }
 """The RPC error code that tells the same as a page's HTTP status; others tell -32603."""
-
-_REFUSED_CERTIFICATE = ("ALERT", "CERTIFICATE_REQUIRED")
 
 
 class ClientError(Exception):
@@ -82,6 +81,7 @@ class Client:
         self._credentials = credentials
         self._context = _context(credentials)
         self._connection: http.client.HTTPSConnection | None = None
+        self._latest: http.client.HTTPSConnection | None = None
         self._last_used = 0.0
         self._ids = itertools.count(1)
 
@@ -98,6 +98,13 @@ class Client:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def abort(self) -> None:
+        """End the exchange that another thread is waiting for, which raises `Unreachable` there."""
+        line = self._latest.sock if self._latest else None
+        if line is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                socket.socket.shutdown(line, socket.SHUT_RDWR)  # TLS' own would not let the thread know
 
     def call(self, method: str, **parameters: Any) -> Any:
         """The result of a call; raises `RpcError` with the daemon's error, or `Unreachable`."""
@@ -172,6 +179,7 @@ class Client:
         # A build may take hours: from here on only the peer's end counts, which keep-alive notices.
         connection.sock.settimeout(None)
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._latest = connection
         return connection
 
     @property
@@ -179,8 +187,11 @@ class Client:
         return f"{self._host} port {self._port}"
 
     def _unreachable(self, error: Exception) -> Unreachable:
+        from imaginator.rpc.explaining import Server, explain
+
         kind = Away if _may_come_back(error) else Unreachable
-        return kind(_sentence(error, self._address, self._credentials))
+        server = Server(self._host, self._port, self._credentials.certificate, self._credentials.authority)
+        return kind(explain(error, server, _CONNECT_SECONDS))
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:
@@ -213,38 +224,6 @@ def _check_readable(path: Path | None) -> None:
 def _may_come_back(error: Exception) -> bool:
     """Whether an error of a connection is one that ends when the daemon, or its host, has started again."""
     return isinstance(error, ssl.SSLEOFError) or not isinstance(error, ssl.SSLError | socket.gaierror)
-
-
-def _sentence(error: Exception, address: str, credentials: Credentials) -> str:
-    """What went wrong with a connection, and where to look."""
-    match error:
-        case socket.gaierror():
-            return f"unknown host: {address} ({error.strerror})"
-        case ssl.SSLCertVerificationError():
-            return f"the certificate of {address} is not trusted: {error.verify_message}{_authority_hint(credentials)}"
-        case ssl.SSLError() if any(word in (error.reason or "") for word in _REFUSED_CERTIFICATE):
-            return f"{address} refused the client certificate {credentials.certificate or '(none)'}: {error.reason}"
-        case ssl.SSLEOFError():
-            return _closed(address, credentials)
-        case ssl.SSLError():
-            return f"{address} does not speak TLS: {error.reason or error}"
-        case ConnectionRefusedError():
-            return f"nothing listens at {address}"
-        case TimeoutError():
-            return f"{address} does not answer within {_CONNECT_SECONDS:.0f} s"
-        case http.client.IncompleteRead() | ConnectionError():
-            return _closed(address, credentials)
-    return f"{address}: {error}"
-
-
-def _closed(address: str, credentials: Credentials) -> str:
-    """With TLS 1.3 a refusal may come as a reset: the server says it after the client's part of the handshake."""
-    hint = f"; perhaps it does not trust the client certificate {credentials.certificate}"
-    return f"{address} closed the connection{hint if credentials.certificate else ''}"
-
-
-def _authority_hint(credentials: Credentials) -> str:
-    return f" (by {credentials.authority})" if credentials.authority else " (by the system's authorities)"
 
 
 def _result(answer: bytes, call_id: int) -> Any:

@@ -13,6 +13,9 @@ UNKNOWN_METHOD = -32601
 INTERNAL_ERROR = -32603
 """Of JSON-RPC 2.0; the other codes are those of `imaginator.model.errors`."""
 
+DEEPEST_NESTING = 32
+"""How many values may lie in one another in a body."""
+
 
 class Fault(Exception):
     """A call's error as it goes to the caller; ``data`` holds JSON values, with ``kind`` for programs."""
@@ -34,6 +37,21 @@ def fault_of_build(record: BuildRecord) -> Fault:
     failure = record.failure or _unexplained(record)
     data = {"kind": failure.kind, **failure.data, "BuildId": record.build_id}
     return Fault(failure.code, failure.message, data)
+
+
+def invalid_call(sentence: str) -> Fault:
+    """The fault of what is no call."""
+    return Fault(INVALID_CALL, sentence, {"kind": "invalid-call"})
+
+
+def unparsable(sentence: str) -> Fault:
+    """The fault of a body that cannot be read."""
+    return Fault(PARSE_ERROR, sentence, {"kind": "parse-error"})
+
+
+def too_deep() -> Fault:
+    """The fault of a body that is nested too deeply."""
+    return unparsable(f"the body is nested deeper than {DEEPEST_NESTING} levels")
 
 
 def internal_fault() -> Fault:

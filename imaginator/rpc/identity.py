@@ -7,6 +7,8 @@ subject's common name. Two optional extensions, each a DER SEQUENCE OF strings, 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from twisted.web.server import Request
@@ -17,6 +19,9 @@ from imaginator.rpc.der import decode_strings
 
 METHODS_OID = x509.ObjectIdentifier("1.3.6.1.4.1.9586.100.7.1")
 GROUPS_OID = x509.ObjectIdentifier("1.3.6.1.4.1.9586.100.7.2")
+
+KNOWN = 1000
+"""Certificates that are not read again: those of callers who make many calls."""
 
 
 def identify(request: Request) -> Identity:
@@ -29,6 +34,7 @@ def identify(request: Request) -> Identity:
     return identity_of(certificate.to_cryptography())
 
 
+@lru_cache(KNOWN)
 def identity_of(certificate: x509.Certificate) -> Identity:
     """What a verified certificate says; raises `NotAuthenticated` where it is malformed."""
     user = _user(certificate)

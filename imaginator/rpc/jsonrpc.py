@@ -16,11 +16,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from imaginator.model.identity import Identity
-from imaginator.rpc.admitting import NotAdmitted, admit
-from imaginator.rpc.faults import INVALID_CALL, PARSE_ERROR, Fault, internal_fault
+from imaginator.rpc.admitting import JSON, NotAdmitted, admit
+from imaginator.rpc.faults import DEEPEST_NESTING, Fault, internal_fault, invalid_call, too_deep, unparsable
 from imaginator.rpc.operations import Operations
 
-DEEPEST_NESTING = 32
 LARGEST_BATCH = 100
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -57,7 +56,7 @@ class JsonRpc(Resource):
         """Authenticate before anything else, then answer POST."""
         request.setHeader(b"content-type", b"application/json")
         try:
-            identity, body = admit(request)
+            identity, body = admit(request, JSON)
         except NotAdmitted as refusal:
             request.setResponseCode(refusal.status)
             return encode_failed(None, refusal.fault)
@@ -88,7 +87,7 @@ class JsonRpc(Resource):
 
     async def _batch(self, messages: list[object], identity: Identity) -> bytes:
         if not 1 <= len(messages) <= LARGEST_BATCH:
-            return encode_failed(None, _invalid(f"a batch has 1 to {LARGEST_BATCH} calls"))
+            return encode_failed(None, invalid_call(f"a batch has 1 to {LARGEST_BATCH} calls"))
         pending = [Deferred.fromCoroutine(self._one(message, identity)) for message in messages]
         answers = [answer for answer in await gatherResults(pending) if answer is not None]
         return _encode(answers) if answers else b""
@@ -98,13 +97,13 @@ class JsonRpc(Resource):
         try:
             call = msgspec.convert(message, Call)
         except msgspec.ValidationError as error:
-            return _failed(_id_of(message), _invalid(f"not a JSON-RPC 2.0 request: {error}"))
+            return _failed(_id_of(message), invalid_call(f"not a JSON-RPC 2.0 request: {error}"))
         answer = await self._perform(call, identity)
         return None if call.id is msgspec.UNSET else answer
 
     async def _perform(self, call: Call, identity: Identity) -> Answer:
         try:
-            result = await self._operations.perform(call.method, call.params, identity)
+            result = msgspec.Raw(await self._operations.answer(call.method, call.params, identity))
         except Fault as fault:
             return _failed(call.id, fault)
         return {"jsonrpc": "2.0", "result": result, "id": call.id}
@@ -115,11 +114,11 @@ def decode_message(body: bytes) -> object:
     try:
         message: object = msgspec.json.decode(body)
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Fault(PARSE_ERROR, f"the body is not JSON: {error}", {"kind": "parse-error"}) from None
+        raise unparsable(f"the body is not JSON: {error}") from None
     if _nesting_exceeds(DEEPEST_NESTING, body):
-        raise _too_deep()
+        raise too_deep()
     return message
 
 
@@ -129,14 +128,6 @@ def _nesting_exceeds(limit: int, body: bytes) -> bool:
     for _ in range(limit):
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
-
-
-def _too_deep() -> Fault:
-    return Fault(PARSE_ERROR, f"the body is nested deeper than {DEEPEST_NESTING} levels", {"kind": "parse-error"})
-
-
-def _invalid(sentence: str) -> Fault:
-    return Fault(INVALID_CALL, sentence, {"kind": "invalid-call"})
 
 
 def _id_of(message: object) -> object:

@@ -6,20 +6,20 @@ A method is refused to everybody but callers with full access unless its row say
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from imaginator.model.build import BuildRecord, BuildRequest, State
-from imaginator.model.codec import to_plain
 from imaginator.model.errors import InvalidRequest, NotFound
 from imaginator.model.identity import Caller
-from imaginator.model.image import Image
 from imaginator.model.names import check_build_id, check_image_name, check_stream_name
 from imaginator.model.pauses import Disabled
 from imaginator.model.shell import ShellInput
+from imaginator.rpc.discovery import openrpc
 from imaginator.rpc.faults import fault_of_build
 from imaginator.rpc.graphs import (
     DirectedGraph,
@@ -28,119 +28,40 @@ from imaginator.rpc.graphs import (
     get_dependencies,
     get_directed_graph,
 )
+from imaginator.rpc.structures import (
+    BuildId,
+    Builds,
+    BuiltImage,
+    DisabledUntil,
+    DisableFor,
+    ImageDetails,
+    ImageName,
+    Images,
+    MethodName,
+    NewExpiration,
+    Nothing,
+    StartAutoBuilds,
+    WantedBuilds,
+    WantedImage,
+    WantedImages,
+    details_of,
+)
 from imaginator.store.history import BuildQuery
-from imaginator.store.interface import ImageSummary, Wanted
+from imaginator.store.interface import Wanted
 
 if TYPE_CHECKING:
     from imaginator.schedule.builder import Builder
 
-MOST_BUILDS = 1000
-"""How many builds one call lists at most."""
-
-_STORE_INTERNALS = ("Root", "Links")
-
 
 class Access(Enum):
-    """Who may call a method."""
+    """Who may call a method. Those between the first and the last are let in here, and checked by what is called."""
 
-    FULL = "full access"
+    FULL = "callers with full access"
+    BUILDERS = "the stream's builders, and callers with full access"
+    REQUESTER = "who asked for the build, and callers with full access"
+    OWNERS = "the user whom the image was built for, its owners, and callers with full access"
+    OPENER = "who opened the shell"
     ANYONE = "any identity"
-
-
-class Nothing(msgspec.Struct, frozen=True, rename="pascal"):
-    """No parameters."""
-
-
-class BuildId(msgspec.Struct, frozen=True, rename="pascal"):
-    """Names a build."""
-
-    build_id: str
-
-
-class StartAutoBuilds(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What to wait for: the end of a cycle that is under way, which else is an error; and the end of the new one."""
-
-    wait_to_start: bool = False
-    wait_for_complete: bool = False
-
-
-class BuiltImage(msgspec.Struct, frozen=True, rename="pascal"):
-    """What a build brought."""
-
-    image_name: str
-    build_id: str
-
-
-class DisableFor(msgspec.Struct, frozen=True, rename="pascal"):
-    """For how many seconds from now on something is to be disabled; 0 enables it."""
-
-    disable_for: Annotated[float, msgspec.Meta(ge=0)]
-
-
-class DisabledUntil(msgspec.Struct, frozen=True, rename="pascal"):
-    """Until when something is disabled; null where it is enabled."""
-
-    disabled_until: datetime | None
-
-
-class WantedBuilds(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """Which builds to list, latest first: of a stream or of those below a prefix, in a state, of a user, since a time.
-
-    ``after`` is the last build id of the page before.
-    """
-
-    stream_name: str = ""
-    state: State | None = None
-    requester: str = ""
-    since: datetime | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_BUILDS)] = 100
-    after: str = ""
-
-
-class Builds(msgspec.Struct, frozen=True, rename="pascal"):
-    """A list of builds."""
-
-    builds: tuple[BuildRecord, ...]
-
-
-class WantedImages(msgspec.Struct, frozen=True, rename="pascal"):
-    """Which images to list: those below a prefix (a stream, or leading parts of one)."""
-
-    prefix: str = ""
-
-
-class Images(msgspec.Struct, frozen=True, rename="pascal"):
-    """A list of images."""
-
-    images: tuple[ImageSummary, ...]
-
-
-class WantedImage(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """The latest image of a stream; of a commit or branch and with tags (key → allowed values) where given."""
-
-    stream_name: str
-    build_commit_id: str = ""
-    tags_to_match: dict[str, tuple[str, ...]] = {}
-
-
-class ImageName(msgspec.Struct, frozen=True, rename="pascal"):
-    """Names an image."""
-
-    image_name: str
-
-
-class NewExpiration(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """When an image is to expire: at a time, or never (pinned); one of the two has to be given."""
-
-    image_name: str
-    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    pinned: bool = False
-
-
-class MethodName(msgspec.Struct, frozen=True, rename="pascal"):
-    """Names a method."""
-
-    method_name: str
 
 
 class Method(NamedTuple):
@@ -222,17 +143,17 @@ async def _find_latest_image(builder: Builder, _caller: Caller, request: WantedI
     return ImageName(image.name)
 
 
-async def _get_image(builder: Builder, _caller: Caller, request: ImageName) -> dict[str, object]:
+async def _get_image(builder: Builder, _caller: Caller, request: ImageName) -> msgspec.Struct:
     image = await builder.store.get(check_image_name(request.image_name))
-    plain: dict[str, object] = to_plain(image)
-    return {name: value for name, value in plain.items() if name not in _STORE_INTERNALS}
+    return details_of(image, await builder.store.computed(image))
 
 
 async def _change_expiration(builder: Builder, caller: Caller, request: NewExpiration) -> NewExpiration:
     if request.pinned == (request.expires_at is not None):
         raise InvalidRequest("expected either ExpiresAt, a time, or Pinned, which is true")
     await builder.change_expiry(check_image_name(request.image_name), request.expires_at, caller)
-    return request
+    in_utc = request.expires_at and request.expires_at.astimezone(UTC)
+    return msgspec.structs.replace(request, expires_at=in_utc)
 
 
 async def _delete_image(builder: Builder, caller: Caller, request: ImageName) -> ImageName:
@@ -250,18 +171,28 @@ async def _method_help(_builder: Builder, _caller: Caller, request: MethodName) 
     return METHODS[request.method_name].help
 
 
+async def _discover(_builder: Builder, _caller: Caller, _request: Nothing) -> dict[str, object]:
+    return description()
+
+
+@cache
+def description() -> dict[str, object]:
+    """The whole table, as an OpenRPC document."""
+    return openrpc(_TABLE)
+
+
 BUILDING = "Imaginator.BuildImage"
 
 _TABLE = (
     Method(
         BUILDING, BuildRequest, BuiltImage, _build_image,
         "Build an image of a stream and return its name once it is there. The build goes on when the caller leaves.",
-        Access.ANYONE,
+        Access.BUILDERS,
     ),
     Method(
         "Imaginator.SubmitBuild", BuildRequest, BuildRecord, _submit_build,
         "Queue a build, or join the queued one that is the same, and return it without waiting.",
-        Access.ANYONE, BUILDING,
+        Access.BUILDERS, BUILDING,
     ),
     Method(
         "Imaginator.GetBuild", BuildId, BuildRecord, _get_build,
@@ -275,8 +206,8 @@ _TABLE = (
     ),
     Method(
         "Imaginator.CancelBuild", BuildId, BuildRecord, _cancel_build,
-        "Cancel a build; for its requester and callers with full access.",
-        Access.ANYONE,
+        "Cancel a build.",
+        Access.REQUESTER,
     ),
     Method(
         "Imaginator.StartAutoBuilds", StartAutoBuilds, Nothing, _start_auto_builds,
@@ -303,7 +234,7 @@ _TABLE = (
     Method(
         "Imaginator.WriteToShell", ShellInput, Nothing, _write_to_shell,
         "Give a shell that the caller has opened something to read; answered when it has taken that.",
-        Access.ANYONE,
+        Access.OPENER,
     ),
     Method(
         "ImageServer.ListImages", WantedImages, Images, _list_images,
@@ -316,21 +247,20 @@ _TABLE = (
         Access.ANYONE,
     ),
     Method(
-        "ImageServer.GetImage", ImageName, Image, _get_image,
-        "Return what is known of an image: packages, origin, tags, filter, triggers, owners, figures and times.",
+        "ImageServer.GetImage", ImageName, ImageDetails, _get_image,
+        "Return what is known of an image: packages, origin, tags, filter, triggers, owners, computed files, figures,"
+        " times.",
         Access.ANYONE,
     ),
     Method(
         "ImageServer.ChangeImageExpiration", NewExpiration, NewExpiration, _change_expiration,
-        "Let an image expire at another time, within the limits for the caller, or never, which needs full access;"
-        " for the user it was built for, its owners, and callers with full access.",
-        Access.ANYONE,
+        "Let an image expire at another time, within the limits for the caller, or never, which needs full access.",
+        Access.OWNERS,
     ),
     Method(
         "ImageServer.DeleteImage", ImageName, ImageName, _delete_image,
-        "Delete an image; for the user it was built for, its owners, and callers with full access."
-        " Builds that stand on it go on.",
-        Access.ANYONE,
+        "Delete an image. Builds that stand on it go on.",
+        Access.OWNERS,
     ),
     Method(
         "system.listMethods", Nothing, list[str], _list_methods,
@@ -340,6 +270,11 @@ _TABLE = (
     Method(
         "system.methodHelp", MethodName, str, _method_help,
         "Say in a sentence what a method does.",
+        Access.ANYONE,
+    ),
+    Method(
+        "rpc.discover", Nothing, dict[str, object], _discover,
+        "Describe all methods, with the schemas of what they take and return, as an OpenRPC document.",
         Access.ANYONE,
     ),
 )  # fmt: skip

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from imaginator.model.codec import to_plain
+from imaginator.model.codec import to_json
 from imaginator.model.errors import ImaginatorError, InvalidRequest, NotPermitted
-from imaginator.model.identity import Caller, Identity, Trusted
+from imaginator.model.identity import Identity
 from imaginator.model.names import check_build_id
 from imaginator.model.shell import ShellRequest
+from imaginator.rpc.callers import Callers
 from imaginator.rpc.faults import UNKNOWN_METHOD, Fault, fault_of, internal_fault
-from imaginator.rpc.methods import BUILDING, METHODS, Access, Method
+from imaginator.rpc.methods import BUILDING, METHODS, Method
 
 if TYPE_CHECKING:
     from imaginator.schedule.builder import Builder
@@ -31,24 +33,39 @@ _log = Logger()
 
 
 class Operations:
-    """The methods over one builder; ``redact`` replaces secrets in a text, and sees everything that is answered."""
+    """The methods over one builder; ``redact`` replaces secrets in a text, and sees everything that is answered.
 
-    def __init__(self, builder: Builder, trusted: Trusted, redact: Callable[[str], str]) -> None:
+    ``called`` hears of every call of a method with an error's code, or 0 for a result.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        callers: Callers,
+        redact: Callable[[str], str],
+        called: Callable[[str, int], None] = lambda name, code: None,
+    ) -> None:
         self._builder = builder
-        self._trusted = trusted
+        self._callers = callers
         self._redact = redact
+        self._called = called
 
     async def perform(self, name: str, parameters: object, identity: Identity) -> Any:
         """The result of a call in JSON values; raises `Fault` for whatever goes wrong."""
+        return msgspec.json.decode(await self.answer(name, parameters, identity))
+
+    async def answer(self, name: str, parameters: object, identity: Identity) -> bytes:
+        """The same as JSON text."""
         with self._faults(name, identity):
             result = await self._perform(name, parameters, identity)
-            return redacted(to_plain(result), self._redact)
+            answer = redacted_json(to_json(result), self._redact)
+            self._called(name, 0)
+            return answer
 
     async def open_shell(self, parameters: object, identity: Identity, output: Callable[[bytes], None]) -> Shell:
         """A shell in the tree of a failed build, whose output goes to ``output``; raises `Fault`."""
         with self._faults(SHELL, identity):
-            full_access = self._trusted.full_access(identity, BUILDING)
-            caller = Caller(identity.user, identity.groups, full_access)
+            caller = self._callers.known(identity, BUILDING)
             wanted = decode_fields(SHELL, ShellRequest, parameters)
             check_build_id(wanted.build_id)
             return await self._builder.shells.open(wanted, caller, output)
@@ -61,21 +78,16 @@ class Operations:
         except CancelledError:
             raise
         except Exception as error:
-            raise self._redacted(_fault_for(error, name, identity)) from None
+            fault = self._redacted(_fault_for(error, name, identity))
+            self._called(name if name in METHODS else "unknown", fault.code)
+            raise fault from None
 
     async def _perform(self, name: str, parameters: object, identity: Identity) -> object:
         method = METHODS.get(name)
         if method is None:
             raise Fault(UNKNOWN_METHOD, f"no such method: {name}", {"kind": "unknown-method"})
-        caller = self._caller(method, identity)
+        caller = self._callers.admitted(method, identity)
         return await method.call(self._builder, caller, decode_parameters(method, parameters))
-
-    def _caller(self, method: Method, identity: Identity) -> Caller:
-        """The identity as the caller of a method; raises `NotPermitted`."""
-        full_access = self._trusted.full_access(identity, method.grant or method.name)
-        if not full_access and method.access is not Access.ANYONE:
-            raise NotPermitted(f"no permission to call: {method.name}")
-        return Caller(identity.user, identity.groups, full_access)
 
     def _redacted(self, fault: Fault) -> Fault:
         return Fault(fault.code, self._redact(fault.message), redacted(fault.data, self._redact))
@@ -92,7 +104,7 @@ def decode_fields(name: str, structure: type[S], parameters: object) -> S:
     Raises `InvalidRequest` naming the field that is unknown, missing or of the wrong type.
     """
     fields = _fields(name, parameters)
-    known = {field.encode_name for field in msgspec.structs.fields(structure)}
+    known = _names(structure)
     unknown = sorted(set(fields) - known)
     if unknown:
         expected = ", ".join(sorted(known)) or "none"
@@ -103,6 +115,11 @@ def decode_fields(name: str, structure: type[S], parameters: object) -> S:
         raise InvalidRequest(f"{name}: {error}") from None
 
 
+@cache
+def _names(structure: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(structure))
+
+
 def _fields(name: str, parameters: object) -> dict[str, object]:
     if isinstance(parameters, list):
         parameters = parameters[0] if len(parameters) == 1 else parameters or None
@@ -111,6 +128,13 @@ def _fields(name: str, parameters: object) -> dict[str, object]:
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"{name}: expected one object of named parameters")
     return parameters
+
+
+def redacted_json(text: bytes, redact: Callable[[str], str]) -> bytes:
+    """JSON text with every string in it redacted."""
+    # A redactor finds what JSON has escaped, too; most texts have nothing to hide.
+    plain = text.decode()
+    return text if redact(plain) == plain else msgspec.json.encode(redacted(msgspec.json.decode(text), redact))
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:
@@ -145,8 +169,18 @@ def _each_redacted(value: Any, redact: Callable[[str], str]) -> Any:
 def _fault_for(error: Exception, name: str, identity: Identity) -> Fault:
     if isinstance(error, Fault):
         return error
+    if isinstance(error, NotPermitted) and name in METHODS:
+        return _not_permitted(error, METHODS[name])
     if isinstance(error, ImaginatorError):
         return fault_of(error)
     fault = internal_fault()
     _log.failure("incident {id}: {user} called {name}", id=fault.data["Incident"], user=identity.user, name=name)
     return fault
+
+
+def _not_permitted(error: NotPermitted, method: Method) -> Fault:
+    """With whom the method is for, and which permission would give full access to it."""
+    fault = fault_of(error)
+    return Fault(
+        fault.code, fault.message, {**fault.data, "For": method.access.value, "Permission": method.grant or method.name}
+    )

@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from imaginator.model.codec import to_plain
 from imaginator.model.identity import Identity
-from imaginator.rpc.admitting import NotAdmitted, admit
+from imaginator.rpc.admitting import JSON, NotAdmitted, admit
 from imaginator.rpc.faults import Fault
 from imaginator.rpc.jsonrpc import decode_message, encode_failed
 from imaginator.rpc.operations import Operations
@@ -46,7 +46,7 @@ class ShellPage(Resource):
         """Authenticate before anything else, then answer POST."""
         request.setHeader(b"content-type", b"application/x-ndjson")
         try:
-            identity, body = admit(request)
+            identity, body = admit(request, JSON)
         except NotAdmitted as refusal:
             request.setResponseCode(refusal.status)
             return encode_failed(None, refusal.fault)

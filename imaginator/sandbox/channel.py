@@ -56,14 +56,18 @@ class Channel(ProcessProtocol):
         """The holder's process."""
         return int(self.transport.pid)
 
-    async def open(self, lowers: Sequence[Path], policy: Policy | None, destinations: Destinations) -> None:
+    async def open(
+        self, lowers: Sequence[Path], policy: Policy | None, destinations: Destinations, place: Path | None = None
+    ) -> None:
         """Let the holder make its tree; where that fails, raises `BuildFailed` and the holder has ended.
 
-        With a policy, the holder's commands are confined, and their network reaches ``destinations``.
+        With a policy, the holder's commands are confined, and their network reaches ``destinations``. The tree is the
+        directory ``place``, where there is one.
         """
         names = [os.fsencode(lower) for lower in lowers]
         try:
-            await self.ask("open", names, None if policy is None else tuple(policy), destinations.plain())
+            program = None if policy is None else tuple(policy)
+            await self.ask("open", names, program, destinations.plain(), os.fsencode(place) if place else b"")
         except BaseException:
             await self.close()
             raise

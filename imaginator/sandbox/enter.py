@@ -25,7 +25,7 @@ import resource
 import signal
 from collections.abc import Callable
 
-from imaginator.sandbox.attending import FAILED, Line, attend, say, tell
+from imaginator.sandbox.attending import FAILED, KILLED, Line, attend, say, tell
 from imaginator.sandbox.interior import enter_root
 from imaginator.sandbox.kernel.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 from imaginator.sandbox.kernel.namespaces import (
@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 HOST_NAME = b"build"
 OUT_OF_MEMORY_FIRST = b"1000"
 """See proc(5), oom_score_adj."""
+DESCRIPTORS = 1024
+"""How many a command has, unless it raises that itself: what programs expect; some close all that they may have."""
 NO_CORE = (1, 1)
 """Bytes of core files: none is written, and unlike with 0 the host's program for them is not called (core(5))."""
 STATUS = 3
@@ -134,7 +136,10 @@ def _attend(entry: Entry, parent: int, pipes: tuple[int | None, int, int]) -> No
     line.keep_outer()
     # The group gets the signal that ends a build: the command itself is to heed it, and this process to tell of it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    ended = attend(line, entry.confinement, (lambda outer: show(outer, STATUS, 0)) if entry.terminal else None)
+    try:
+        ended = attend(line, entry.confinement, (lambda outer: show(outer, STATUS, 0)) if entry.terminal else None)
+    except (BrokenPipeError, ProcessLookupError):  # they were killed while they handed something over
+        ended = KILLED
     os.waitpid(launcher, 0)
     if ended != b"0":
         _attempt(lambda: _tell_denials(entry))
@@ -191,6 +196,8 @@ def _guarded(work: Callable[[], None], otherwise: Callable[[], None]) -> None:
 def _attempt(work: Callable[[], None]) -> None:
     try:
         work()
+    except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
+        say("sandbox: a process that was to start the command was killed")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         say(f"sandbox: {where}{error.strerror or error}")
@@ -202,6 +209,8 @@ def _launch(entry: Entry, parent: int, line: Line) -> None:
     """The launcher: leave for new namespaces, and wait there for the end of everything."""
     die_with_parent(parent)
     resource.setrlimit(resource.RLIMIT_CORE, NO_CORE)
+    highest = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, highest), highest))
     # Where memory runs out, the build's own processes are to go, not the holder, which is in their control groups.
     with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
         file.write(OUT_OF_MEMORY_FIRST)

@@ -9,7 +9,7 @@ import os
 
 from imaginator.sandbox.beneath import remove_path
 from imaginator.sandbox.disk import Disk
-from imaginator.sandbox.kernel.mounts import MS_REC, MS_SLAVE, mount
+from imaginator.sandbox.kernel.mounts import MS_BIND, MS_REC, MS_SLAVE, mount
 from imaginator.sandbox.kernel.namespaces import CLONE_NEWNS, unshare
 
 
@@ -49,9 +49,11 @@ class Ground:
         remove_path(mark)
         return was_there
 
-    def cover(self) -> None:
-        """Let the workspace's ``upper`` be the one that the build writes to."""
-        if self.disk:
+    def cover(self, place: bytes) -> None:
+        """Let the workspace's ``upper`` be the one that the build writes to: ``place``, where there is one."""
+        if place:
+            mount(place, self.upper, b"", MS_BIND)
+        elif self.disk:
             self.disk.cover(self.upper)
 
     def check(self) -> None:

@@ -51,7 +51,7 @@ class Holder:
 
     ``policy`` is the system-call filter of the commands' confinement and the names of the calls that it leaves to be
     answered; without one, commands are the host's root (a bootstrap). ``destinations`` are what the network of
-    confined commands reaches.
+    confined commands reaches. Without lowers the tree may be a directory elsewhere, its ``place``.
     """
 
     def __init__(
@@ -60,13 +60,14 @@ class Holder:
         lowers: list[bytes],
         policy: tuple[bytes, dict[tuple[int, int], str]] | None,
         destinations: Destinations = OPEN,
+        place: bytes = b"",
     ) -> None:
         self._ground = ground
         self._directory = ground.directory
         self._lowers = lowers
         self._upper = ground.upper
         self._merged = os.path.join(ground.directory, b"merged") if lowers else self._upper
-        ground.cover()
+        ground.cover(place)
         self._workspace = ground.working
         self._confinement = Confinement(os.path.join(ground.directory, b"scratch"), *policy) if policy else None
         self._network = Network(self._confinement.namespace, destinations) if self._confinement else None

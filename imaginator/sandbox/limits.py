@@ -1,7 +1,8 @@
 """Limits of a build's commands: control groups, of either version (cgroups(7)).
 
-Version 1 has a hierarchy a controller below `ROOT`; version 2 one for all. A controller that this host does not offer
-limits nothing; `available` tells which there are, so that the daemon can say so at start.
+Version 1 has a hierarchy a controller below `ROOT`; version 2 one for all, of which a part may be ours (see
+`delegation`). A controller that this host does not offer limits nothing; `available` tells which there are, so that the
+daemon can say so at start.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path("/sys/fs/cgroup")
+from imaginator.sandbox import delegation
+from imaginator.sandbox.delegation import ROOT
+
 FOLDER = "imaginator"
 CONTROLLERS = frozenset({"cpu", "memory", "pids"})
 DYING = 5.0
 """Seconds that processes may take to end, on a busy machine, once they were killed."""
+FOREIGN = 3600.0
+"""Seconds for which an empty group of a process namespace that cannot be seen into is taken for one in use."""
 SHARES = 1024
 """What version 1 has in place of a weight of 100 (cpu.shares)."""
 
@@ -125,13 +130,14 @@ def available() -> list[str]:
 def remove_stale() -> None:
     """Remove the groups of builds whose daemon is gone, once what was killed with it has ended; takes a moment.
 
-    Nothing is killed here: the daemon of a group that has living processes may be in another process namespace.
+    Nothing is killed here: a daemon that cannot be seen may be in another process namespace, where a group of its own
+    is empty for a moment before a build begins. Such a group goes when it has been empty for long.
     """
-    parents = [ROOT / FOLDER] if _unified() else [ROOT / name / FOLDER for name in available()]
+    parents = [delegation.top() / FOLDER] if _unified() else [ROOT / name / FOLDER for name in available()]
     for parent in parents:
         if parent.is_dir():
             for folder in parent.iterdir():
-                if folder.is_dir() and not _lives(folder.name.partition("-")[0]):
+                if folder.is_dir() and _is_left(folder):
                     _remove_in_time(folder)
 
 
@@ -143,38 +149,47 @@ def _settings(name: str, limits: Limits) -> Iterator[tuple[Path, str, str]]:
     """Folder, file and value of each limit that this host can set."""
     unified = _unified()
     values = _VALUES_2 if unified else _VALUES_1
+    top = delegation.top() if unified else ROOT
     for controller in available():
         for file, value in values[controller](limits):
-            folder = ROOT / FOLDER / name if unified else ROOT / controller / FOLDER / name
+            folder = top / FOLDER / name if unified else top / controller / FOLDER / name
             if value:
                 yield folder, file, str(value)
 
 
 def _delegated() -> set[str]:
-    """The controllers that version 2's groups below ours have, after every one was asked for.
-
-    One at a time, since Linux takes all or none: in a container the root may have processes, and then lends nothing.
-    """
-    (ROOT / FOLDER).mkdir(exist_ok=True)
-    for name in CONTROLLERS:
-        for folder in (ROOT, ROOT / FOLDER):
-            with contextlib.suppress(OSError):
-                (folder / "cgroup.subtree_control").write_text(f"+{name}")
-    return set((ROOT / FOLDER / "cgroup.subtree_control").read_text().split())
+    """The controllers that version 2's groups below ours have, after every one was asked for."""
+    top = delegation.top()
+    (top / FOLDER).mkdir(exist_ok=True)
+    for group in (top, top / FOLDER):
+        delegation.divide(group, CONTROLLERS)
+    return set((top / FOLDER / "cgroup.subtree_control").read_text().split())
 
 
 def daemon(pid: int) -> str:
-    """What the names of a process' groups begin with: its id, and when it was started, since ids are used again."""
+    """What the names of a process' groups begin with: its id, when it was started, and the process namespace it is of.
+
+    Ids are used again, and have a meaning in their namespace only, which may have this one's control groups.
+    """
     # The second field of proc(5)'s stat, a name, may hold anything; the 22nd is the time, in ticks since the boot.
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    return f"{pid}.{fields[19]}"
+    return f"{pid}.{fields[19]}.{_namespace()}"
 
 
-def _lives(name: str) -> bool:
+def _namespace() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether the daemon of a group is gone."""
+    name = folder.name.partition("-")[0]
+    pid, *_, namespace = name.split(".")
     try:
-        return daemon(int(name.partition(".")[0])) == name
+        if namespace != _namespace():
+            return time.time() - folder.stat().st_mtime > FOREIGN
+        return daemon(int(pid)) != name
     except (OSError, ValueError):
-        return False
+        return True
 
 
 def _remove_in_time(folder: Path) -> None:

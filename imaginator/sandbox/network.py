@@ -153,10 +153,11 @@ def _new_namespace(user_namespace: int | None) -> int:
     os.close(tell)
     os.close(held)
     try:
-        failure = os.read(told, 1 << 16)
-        if failure != _MADE:
-            raise OSError(errno.EIO, f"no network namespace can be made: {failure.decode(errors='replace')}")
-        return open_namespace(pid, "net")
+        said = os.read(told, 1 << 16)
+        if said == _MADE:
+            return open_namespace(pid, "net")
+        reason = said.decode(errors="replace") or "the process that makes it was killed"
+        raise OSError(errno.EIO, f"no network namespace can be made: {reason}")
     finally:
         os.close(told)
         os.close(hold)

@@ -104,7 +104,8 @@ def _user_namespace(first: int) -> int:
     try:
         problem = os.read(ready_source, 4096)
         if problem != b"ready":
-            raise OSError(f"no user namespace can be made: {os.fsdecode(problem)}")
+            reason = os.fsdecode(problem) or "the process that makes it was killed"
+            raise OSError(f"no user namespace can be made: {reason}")
         map_ids(pid, first, COUNT)
         return open_namespace(pid, "user")
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 from collections.abc import Callable, Sequence
 
 from imaginator.sandbox.kernel.privileges import die_with_parent
@@ -68,8 +69,14 @@ def run(argv: Sequence[str], text: str) -> str:
     said = read_to_end(source)
     _, status = os.waitpid(pid, 0)
     if status:
-        raise OSError(errno.EIO, f"{argv[0]} failed: {said.strip()}")
+        raise OSError(errno.EIO, f"{argv[0]} failed: {said.strip() or ending(status)}")
     return said
+
+
+def ending(status: int) -> str:
+    """How a program ended, by what waitpid(2) says of it: ``exit status 3``, ``killed by SIGKILL``."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 def read_to_end(source: int) -> str:

@@ -37,10 +37,14 @@ class Profile(Enum):
 
 
 class Workspace(NamedTuple):
-    """Where a tree is made: a directory, and the layers beneath, topmost first; without them ``upper`` is it."""
+    """Where a tree is made: a directory, and the layers beneath, topmost first; without them ``upper`` is it.
+
+    A ``place`` is somebody's own directory, which is changed where it is: the holder sees it as ``upper``.
+    """
 
     directory: Path
     lowers: tuple[Path, ...] = ()
+    place: Path | None = None
 
     @property
     def upper(self) -> Path:
@@ -154,7 +158,7 @@ class Sandbox:
         sandbox = cls(reactor, preparation, profile)
         try:
             await preparation.ready()
-            await sandbox._channel.open(workspace.lowers, sandbox._policy(), destinations)
+            await sandbox._channel.open(workspace.lowers, sandbox._policy(), destinations, workspace.place)
         except BaseException:
             await sandbox.close()
             raise

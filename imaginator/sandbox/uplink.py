@@ -52,16 +52,15 @@ class Uplink:
         """Wait until packets pass; raises `OSError` with its words where they never will."""
         poll = select.poll()
         poll.register(self._ready, select.POLLIN)
-        started = poll.poll(LONGEST_START * 1000) and os.read(self._ready, 1)
-        if not started:
-            os.kill(self._pid, signal.SIGKILL)
+        heard = poll.poll(LONGEST_START * 1000)
         words, self._words = self._words, -1
         # Once nobody reads them, its words cannot fill a pipe: a build could make it say much.
-        if started:
+        if heard and os.read(self._ready, 1):
             os.close(words)
         else:
-            said = programs.read_to_end(words).strip()
-            raise OSError(errno.EIO, f"{PROGRAM} does not start: {said or 'it says nothing'}")
+            end = self._end()
+            reason = programs.read_to_end(words).strip() or (end if heard else f"not within {LONGEST_START:g} s")
+            raise OSError(errno.EIO, f"{PROGRAM} does not start: {reason}")
 
     def lives(self) -> bool:
         """Whether it still runs."""
@@ -69,11 +68,16 @@ class Uplink:
             self._pid = 0
         return bool(self._pid)
 
+    def _end(self) -> str:
+        """End it, and tell how it ended: a kill does not change that of one that is about to."""
+        pid, self._pid = self._pid, 0
+        os.kill(pid, signal.SIGKILL)
+        return programs.ending(os.waitpid(pid, 0)[1])
+
     def close(self) -> None:
         """End it."""
         if self.lives():
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            self._end()
         for file in (self._ready, self._words, self._life):
             if file >= 0:
                 os.close(file)

@@ -7,23 +7,25 @@ from then on.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from imaginator.build.job import SourceWish
 from imaginator.build.sharing import Shared
 from imaginator.model.build import BuildRequest, State
 from imaginator.model.durations import format_duration
-from imaginator.model.errors import BuildFailed, ImaginatorError, NotFound, Refused
+from imaginator.model.errors import BuildFailed, ImaginatorError, Refused
 from imaginator.model.pauses import Disabled
-from imaginator.schedule.builder import Builder, Verdict
+from imaginator.schedule.builder import UNCHANGED, Builder, Verdict
 from imaginator.schedule.configuration import Configuration
-from imaginator.schedule.freshness import Freshness
+from imaginator.schedule.extending import Extensions
+from imaginator.schedule.freshness import Freshness, Judgement
 from imaginator.schedule.patience import Patience
 from imaginator.schedule.pauses import Pauses
 from imaginator.store.interface import Wanted
@@ -31,19 +33,18 @@ from imaginator.store.interface import Wanted
 WITHOUT_INTERVAL = 3600.0
 """Seconds that images live which are built by a cycle that somebody started, where there is no interval."""
 
-UNCHANGED = "nothing has changed"
-
 _log = Logger()
 
 
 class AutoBuildParts(NamedTuple):
-    """What cycles need. ``interval`` is in seconds, 0 where they are only started by hand."""
+    """What cycles need. ``interval`` is in seconds of ``clock``, 0 where they are only started by hand."""
 
     builder: Builder
     configuration: Configuration
     freshness: Freshness
     pauses: Pauses
     interval: float
+    clock: IReactorTime
 
     @property
     def life(self) -> float:
@@ -56,8 +57,8 @@ class AutoBuild(Service):
 
     def __init__(self, parts: AutoBuildParts) -> None:
         self._parts = parts
-        self._patience = Patience(parts.interval)
-        self._running: Shared[None] | None = None
+        self._patience = Patience(parts.interval, parts.clock)
+        self._latest: Shared[None] | None = None
         self.verdicts: dict[str, Verdict] = {}
 
     async def run(self) -> None:
@@ -68,8 +69,8 @@ class AutoBuild(Service):
         """Begin a cycle now; raises `Refused` where one is under way, unless it is to be waited for."""
         if self._running is not None and not wait_to_start:
             raise Refused("auto build busy")
-        while self._running is not None:
-            await self._running.result()
+        while (running := self._running) is not None:
+            await running.result()
         begun = self._begun()
         if wait_for_complete:
             await begun.result()
@@ -77,16 +78,20 @@ class AutoBuild(Service):
     async def stopService(self) -> None:  # noqa: N802 - Twisted's name
         """End what is under way; builds are the builder's."""
         super().stopService()
-        if self._running is not None:
-            await self._running.end()
+        if (running := self._running) is not None:
+            await running.end()
+
+    @property
+    def _running(self) -> Shared[None] | None:
+        """The cycle that is under way: one without streams has ended as soon as it has begun."""
+        return None if self._latest is None or self._latest.has_ended else self._latest
 
     def _begun(self) -> Shared[None]:
-        if self._running is None:
-            self._running = Shared(self._cycle())
-        return self._running
+        begun = self._latest = self._running or Shared(self._cycle())
+        return begun
 
     async def _cycle(self) -> None:
-        begun = self._parts.builder.now()
+        begun = self._parts.clock.seconds()
         cycle = _Cycle(self._parts, self._patience, self.verdicts)
         try:
             await cycle.run()
@@ -94,9 +99,7 @@ class AutoBuild(Service):
             raise
         except Exception:
             _log.failure("the automatic rebuild failed")
-        finally:
-            self._running = None
-        took = (self._parts.builder.now() - begun).total_seconds()
+        took = self._parts.clock.seconds() - begun
         _log.info("automatic rebuild: {told}, in {took}", told=cycle.told(), took=format_duration(round(took, 1)))
 
 
@@ -111,6 +114,8 @@ class _Cycle:
         self._streams: dict[str, Shared[None]] = {}
         self._waits: dict[str, str] = {}
         self._problems: dict[str, Shared[bool]] = {}
+        self._life = timedelta(seconds=parts.life)
+        self._confirmed = Extensions(self._confirm)
         self._counts = {"built": 0, "extended": 0, "failed": 0}
 
     async def run(self) -> None:
@@ -128,7 +133,7 @@ class _Cycle:
                 await stream.end()
             for problem in self._problems.values():
                 await problem.end()
-            await self._round.heads.close()
+            await self._round.close()
 
     def told(self) -> str:
         """What came of it, in numbers."""
@@ -155,21 +160,21 @@ class _Cycle:
             await self._extend(name)
             return self._judge(name, "extended", f"automatic builds are disabled until {until:%Y-%m-%d %H:%M:%S} UTC")
         try:
-            reason = await self._reason(name)
+            reason, latest = await self._judgement(name)
         except ImaginatorError as error:
             return await self._unseen(name, self._parts.configuration.redact(str(error)))
         if reason:
             await self._changed(name, reason)
             return None
         self._patience.forget(name)
-        await self._extend(name, confirmed=True)
+        await self._confirmed.add(latest)
         return self._judge(name, "extended", UNCHANGED)
 
-    async def _reason(self, name: str) -> str:
+    async def _judgement(self, name: str) -> Judgement:
         async def settled(wish: SourceWish) -> None:
             await self._source(name, wish)
 
-        return await self._parts.freshness.reason(self._request(name), self._round, settled)
+        return await self._parts.freshness.judge(self._request(name), self._round, settled)
 
     async def _unseen(self, name: str, problem: str) -> None:
         """Have it built, so that a log tells what is wrong; where that fails, it is told of all with this problem."""
@@ -186,9 +191,9 @@ class _Cycle:
 
     async def _changed(self, name: str, reason: str) -> bool:
         """Build, unless that has failed lately; whether there is a new image."""
-        if pause := self._patience.pause(name, reason, self._parts.builder.now()):
+        if pause := self._patience.pause(name, reason):
             await self._extend(name)
-            self._judge(name, "extended", f"{pause} ({reason})")
+            self._judge(name, "failed", f"{pause} ({reason})")
             return False
         return await self._build(name, reason)
 
@@ -218,26 +223,27 @@ class _Cycle:
             self._patience.forget(name)
             self._judge(name, "built", reason)
             return True
-        self._patience.failed(name, reason, self._parts.builder.now())
+        self._patience.failed(name, reason)
         await self._extend(name)
         self._judge(name, "failed", self._parts.configuration.redact(problem))
         return False
 
-    async def _extend(self, name: str, confirmed: bool = False) -> None:
-        """Let the latest image live on; ``confirmed`` where it is what a new build would make."""
-        store, now = self._parts.builder.store, self._parts.builder.now()
-        image = await store.find_latest(Wanted(name))
-        if image is None:
-            return
-        with suppress(NotFound):  # somebody has just deleted it
-            await store.extend(image.name, now + timedelta(seconds=self._parts.life), now if confirmed else None)
+    async def _extend(self, name: str) -> None:
+        """Let the latest image live on, whether it is what a new build would make or not."""
+        store = self._parts.builder.store
+        if image := await store.find_latest(Wanted(name)):
+            await store.extend([image.name], self._parts.builder.now() + self._life)
+
+    async def _confirm(self, names: Sequence[str]) -> None:
+        """Let images live on that are what new builds would make."""
+        now = self._parts.builder.now()
+        await self._parts.builder.store.extend(names, now + self._life, now)
 
     def _judge(self, name: str, what: str, words: str) -> None:
         self._counts[what] += 1
-        failed = what == "failed"
-        self._verdicts[name] = Verdict(self._parts.builder.now(), f"{what}: {words}", failed)
-        if words != UNCHANGED:
-            _log.info("automatic rebuild of {name}: {what}: {words}", name=name, what=what, words=words)
+        verdict = self._verdicts[name] = Verdict(self._parts.builder.now(), what, words)
+        if not verdict.unchanged:
+            _log.info("automatic rebuild of {name}: {words}", name=name, words=verdict.words)
 
     def _request(self, name: str) -> BuildRequest:
         return BuildRequest(stream_name=name, expires_in=self._parts.life, max_source_age=self._parts.life)

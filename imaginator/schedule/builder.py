@@ -16,6 +16,7 @@ from imaginator.model.errors import Cancelled, NotFound, NotPermitted, Refused
 from imaginator.model.graph import describe_cycle
 from imaginator.model.identity import Caller
 from imaginator.model.pauses import Disabled, Pause
+from imaginator.model.settings import QuickLink
 from imaginator.model.variables import check_request_variables
 from imaginator.schedule.admission import (
     check_expiry,
@@ -25,6 +26,7 @@ from imaginator.schedule.admission import (
     check_permission,
 )
 from imaginator.schedule.dependencies import Dependencies
+from imaginator.schedule.events import Events
 from imaginator.schedule.logview import ArchivedLog, LogView
 from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import AUTOMATON
@@ -47,8 +49,9 @@ _log = Logger()
 class Status(NamedTuple):
     """What the status page shows.
 
-    ``rpc_closed`` says why RPC is refused, empty where it is served; ``obstacle`` why no build may start. ``queued`` is
-    in the order in which builds will start, and ``pauses`` what is disabled.
+    ``rpc_closed`` says why RPC is refused, empty where it is served; ``obstacle`` why no build may start, and
+    ``trouble`` why nothing can be written down, which is such an obstacle. ``queued`` is in the order in which builds
+    will start, and ``pauses`` what is disabled.
     """
 
     running: Sequence[BuildRecord]
@@ -60,15 +63,34 @@ class Status(NamedTuple):
     store: str
     rpc_closed: str
     obstacle: str
+    trouble: str
     pauses: Sequence[Pause]
 
 
+UNCHANGED = "nothing has changed"
+
+
 class Verdict(NamedTuple):
-    """What the last automatic cycle made of a stream."""
+    """What the last automatic cycle made of a stream: ``what``, such as ``built``, and why."""
 
     at: datetime
-    words: str
-    failed: bool = False
+    what: str
+    why: str
+
+    @property
+    def words(self) -> str:
+        """Both, for people."""
+        return f"{self.what}: {self.why}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether there ought to be another image than there is."""
+        return self.what == "failed"
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the latest image is what a new build would make."""
+        return self.why == UNCHANGED
 
 
 class Automation(Protocol):
@@ -137,6 +159,11 @@ class Builder(Service):
     def now(self) -> datetime:
         """The time, as records have it."""
         return self._runner.now()
+
+    @property
+    def events(self) -> Events:
+        """What becomes of builds, as it happens."""
+        return self._queue.events
 
     @property
     def store(self) -> ImageStore:
@@ -270,6 +297,43 @@ class Builder(Service):
             raise NotFound(f"no build log of: {name}")
         return self._log_of(record)
 
+    @property
+    def streams(self) -> Sequence[str]:
+        """The names of all streams that are named, sorted."""
+        return self._parts.configuration.names
+
+    def version(self) -> object:
+        """Something that is another where what the status page or the list of streams shows has changed."""
+        configuration = self._parts.configuration
+        return (
+            self.events.last,
+            self.store.version,
+            configuration.settings,
+            configuration.streams,
+            configuration.errors,
+            self._runner.obstacle(),
+            self._pauses.current(),
+            self.rpc_closed,
+            self.dependencies.latest.generated_at,
+        )
+
+    async def expected(self, record: BuildRecord) -> float:
+        """How many seconds a build should take, as far as its stream's last good one tells; 0 where there is none."""
+        query = BuildQuery(stream_name=record.request.stream_name, states=(State.SUCCEEDED,), limit=1)
+        return sum(time.seconds for last in await self._history.list(query) for time in last.stages)
+
+    async def last_states(self) -> dict[str, State]:
+        """The state of each stream's last build that was asked for."""
+        return await self._history.last_states()
+
+    def quick_links(self) -> Sequence[QuickLink]:
+        """What the configuration has the page of the graph offer."""
+        return self._parts.configuration.settings.relationships_quick_links
+
+    async def mentioned(self, builds: Sequence[BuildRecord], text: str) -> dict[str, str]:
+        """Of some builds those whose logs have a text, in whatever case: id → the first line that has it."""
+        return await self._parts.archive.search(builds, text)
+
     async def current_log(self, stream: str) -> LogView:
         """The log of a stream's running build; raises `NotFound`."""
         record = self._queue.active_of(stream)
@@ -307,7 +371,8 @@ class Builder(Service):
             streams=configuration.names,
             store=self._store_line,
             rpc_closed=self.rpc_closed,
-            obstacle=self._parts.obstacle(),
+            obstacle=self._runner.obstacle(),
+            trouble=self._parts.trouble(),
             pauses=self._pauses.current(),
         )
 

@@ -46,7 +46,10 @@ class ConfigurationParts(NamedTuple):
 
 
 class Configuration:
-    """The configuration in force. `load` comes first; then `look` is to be called every `LOCAL_INTERVAL`."""
+    """The configuration in force. `load` comes first; then `look` is to be called every `LOCAL_INTERVAL`.
+
+    ``refusals`` counts the errors that were found since the start.
+    """
 
     def __init__(self, parts: ConfigurationParts) -> None:
         self._parts = parts
@@ -62,6 +65,7 @@ class Configuration:
         self._settings = Document(parts.fetcher, parts.workers, settings, self._decode_settings, self._check_settings)
         self._streams = Document(parts.fetcher, parts.workers, streams, self._decode_streams)
         self._variables = Document(parts.fetcher, parts.workers, None, self._decode_variables)
+        self.refusals = 0
 
     async def load(self) -> None:
         """Read everything once; raises `ConfigurationError` where there is no main configuration to work with."""
@@ -155,6 +159,7 @@ class Configuration:
     def _tell(self, before: list[str]) -> None:
         for error in self.errors:
             if error not in before:
+                self.refusals += 1
                 _log.error("configuration: {error}", error=error)
         if before and not self.errors:
             _log.info("configuration: mended")

@@ -12,13 +12,14 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imaginator.build.environment import fixed_variables
 from imaginator.build.heads import Heads
 from imaginator.build.sources import Sources
+from imaginator.build.turns import Turns
 from imaginator.model.clock import wall_time
 from imaginator.model.durations import format_duration
 from imaginator.model.errors import BuildFailed
@@ -118,7 +119,7 @@ class Dependencies(Service):
         made = self._latest.generated_at
         if made is None or not self._is_of_the_configuration():
             return False
-        return (self._now() - made).total_seconds() < max_age
+        return 0 <= (self._now() - made).total_seconds() < max_age  # the clock may have been set back
 
     def _is_of_the_configuration(self) -> bool:
         configuration = self._parts.configuration
@@ -190,7 +191,7 @@ class Dependencies(Service):
 
     async def _look(self, plan: Plan, heads: Heads, told: list[str]) -> bool:
         """Look at all manifests; whether anything may have changed."""
-        turns = DeferredSemaphore(AT_ONCE)
+        turns = Turns(self._parts.reactor, AT_ONCE)
         looks = [self._look_at_plain(list(plan.plain.values()), told)] if plan.plain else []
         looks += [self._look_at_repository(one, heads, turns, told) for one in plan.repositories.values()]
         return any(await _all(looks))
@@ -204,10 +205,8 @@ class Dependencies(Service):
         told.append(f"plain directories: {len(manifests)} manifests, {changed} read ({self._since(begun)})")
         return changed > 0
 
-    async def _look_at_repository(
-        self, repository: Repository, heads: Heads, turns: DeferredSemaphore, told: list[str]
-    ) -> bool:
-        async with turns:
+    async def _look_at_repository(self, repository: Repository, heads: Heads, turns: Turns, told: list[str]) -> bool:
+        async with turns.turn():
             begun, before = self._parts.reactor.seconds(), repository.found
             what = await repository.look(heads, self._parts.workers)
             told.append(f"{what} ({self._since(begun)})")

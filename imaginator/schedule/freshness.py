@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
 
 from imaginator.build.environment import build_environment
 from imaginator.build.heads import Heads
 from imaginator.build.job import Job, SourceWish
 from imaginator.build.looking import Looker, Sight
+from imaginator.build.sharing import Shared
 from imaginator.build.sources import Sources
+from imaginator.build.turns import Turns
 from imaginator.model.build import BuildRecord, BuildRequest
 from imaginator.model.durations import format_duration
-from imaginator.model.fingerprint import Fingerprint, differences
+from imaginator.model.fingerprint import Fingerprint, differences, digest
 from imaginator.model.image import Image
 from imaginator.model.renewal import RebuildWhen, Renewal
 from imaginator.model.settings import BootstrapStream, Settings
@@ -31,6 +33,9 @@ from imaginator.store.interface import ImageStore, Wanted
 LOOKS = 8
 """Streams that are looked at side by side."""
 
+BASES = 64
+"""Images to build on that are remembered: each has the list of its packages."""
+
 NO_IMAGE = "there is no image yet"
 
 Settled = Callable[[SourceWish], Awaitable[None]]
@@ -40,6 +45,7 @@ Settled = Callable[[SourceWish], Awaitable[None]]
 class FreshnessParts(NamedTuple):
     """What judging needs. ``now`` tells the time; ``rebuild_unchanged`` makes all look outdated."""
 
+    clock: IReactorTime
     jobs: Jobs
     store: ImageStore
     looker: Looker
@@ -48,12 +54,35 @@ class FreshnessParts(NamedTuple):
     rebuild_unchanged: bool = False
 
 
+class Judgement(NamedTuple):
+    """Why a stream needs another image than the one called ``latest``: empty where it does not, or there is none."""
+
+    reason: str
+    latest: str = ""
+
+
 class Round:
     """What was found out in one round."""
 
     def __init__(self, sources: Sources) -> None:
         self.heads = Heads(sources)
         self.lines: dict[str, Line] = {}
+        self._bases: dict[str, Shared[Image | None]] = {}
+
+    async def close(self) -> None:
+        """End what is being asked, and wait until nothing is left of it."""
+        await self.heads.close()
+        for line in self.lines.values():
+            await line.closed()
+
+    async def base(self, store: ImageStore, wish: SourceWish) -> Image | None:
+        """The image to build on, once its stream is settled; many streams share one, so the last few are remembered."""
+        key = digest((wish.stream, wish.commit, wish.tags))
+        if key not in self._bases:
+            self._bases[key] = Shared(store.find_latest(Wanted(wish.stream, wish.commit, wish.tags)))
+            if len(self._bases) > BASES:
+                del self._bases[next(iter(self._bases))]
+        return await self._bases[key].result()
 
 
 class Freshness:
@@ -61,14 +90,14 @@ class Freshness:
 
     def __init__(self, parts: FreshnessParts) -> None:
         self._parts = parts
-        self._looks = DeferredSemaphore(LOOKS)
+        self._looks = Turns(parts.clock, LOOKS)
 
     def round(self) -> Round:
         """A new round."""
         return Round(self._parts.looker.sources)
 
-    async def reason(self, request: BuildRequest, this: Round, settled: Settled) -> str:
-        """Why an image has to be built, in a few words; empty where the latest is what would be built."""
+    async def judge(self, request: BuildRequest, this: Round, settled: Settled) -> Judgement:
+        """Whether an image has to be built, and why, in a few words."""
         job = await self._parts.jobs.of(BuildRecord(build_id="", request=request, requester="", submitted_at=self._now))
         if isinstance(job.definition, Stream):
             return await self._of_manifest(job, job.definition, this, settled)
@@ -78,26 +107,30 @@ class Freshness:
     def _now(self) -> datetime:
         return self._parts.now()
 
-    async def _of_bootstrap(self, job: Job, definition: BootstrapStream, this: Round) -> str:
-        async with self._looks:
+    async def _of_bootstrap(self, job: Job, definition: BootstrapStream, this: Round) -> Judgement:
+        async with self._looks.turn():
             now = await self._parts.looker.bootstrap(job, definition)
         image = await self._parts.store.find_latest(Wanted(job.stream_name))
         if image is None:
-            return NO_IMAGE
+            return Judgement(NO_IMAGE)
         told = self._without_looking(definition, image, "") or self._compared(image, now)
-        return told or await self._packages(image, question_of(job.settings, image, build_environment(job, "")), this)
+        question = question_of(job.settings, image, build_environment(job, ""))
+        return Judgement(told or await self._packages(image, question, this), image.name)
 
-    async def _of_manifest(self, job: Job, definition: Stream, this: Round, settled: Settled) -> str:
-        async with self._looks:
+    async def _of_manifest(self, job: Job, definition: Stream, this: Round, settled: Settled) -> Judgement:
+        async with self._looks.turn():
             sight = await self._parts.looker.manifest(job, definition, this.heads)
         await settled(sight.wish)
         image = await self._parts.store.find_latest(Wanted(job.stream_name))
-        unseen = sight.unseen(definition) or _shared(job.settings)
         if image is None:
-            return NO_IMAGE
+            return Judgement(NO_IMAGE)
+        return Judgement(await self._why(job, definition, image, sight, this), image.name)
+
+    async def _why(self, job: Job, definition: Stream, image: Image, sight: Sight, this: Round) -> str:
+        unseen = sight.unseen(definition) or _shared(job.settings)
         if told := self._without_looking(definition, image, unseen):
             return told
-        source = await self._parts.store.find_latest(Wanted(sight.wish.stream, sight.wish.commit, sight.wish.tags))
+        source = await this.base(self._parts.store, sight.wish)
         if source is None:
             return f"no source image: {sight.wish.stream}"
         now = self._parts.looker.fingerprint(job, definition, sight, source.name)

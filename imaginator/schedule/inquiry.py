@@ -8,17 +8,20 @@ be sources or preferences of the packager, is asked alone, over a tree that has 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from twisted.internet.defer import DeferredLock, DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
 
+from imaginator.build.sharing import Shared
 from imaginator.build.survey import Plan, Prepare, Survey, Surveyor, deviations
+from imaginator.build.turns import Turns
+from imaginator.model.errors import ImaginatorError
 from imaginator.model.fingerprint import digest, in_short
 from imaginator.model.image import Image
 from imaginator.model.packagers import PackagerType
 from imaginator.model.settings import Settings
+from imaginator.schedule.spare import SpareSlots
 
 REMEMBERED = 10_000
 """Answers of packagers that are remembered: the same question to the same image with the same index has the same."""
@@ -71,30 +74,49 @@ def question_of(
 
 
 class Line:
-    """Those who wait for the packager of one image; its survey is open as long as there are any."""
+    """Those who wait for the packager of one image; its survey is open as long as there are any.
 
-    def __init__(self) -> None:
-        self.lock = DeferredLock()
+    ``problem`` is why it cannot be opened: one try a round is enough for all of them.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.turns = Turns(clock)
         self.waiting = 0
         self.index: str | None = None
         self.opened: Survey | None = None
+        self.problem: ImaginatorError | None = None
         self.stack = AsyncExitStack()
+        self._closing: list[Shared[None]] = []
+
+    def close(self) -> None:
+        """Begin to close the survey: nobody waits for that but the end of the round."""
+        stack, self.stack, self.opened = self.stack, AsyncExitStack(), None
+        self._closing.append(Shared(stack.aclose()))
+
+    async def closed(self) -> None:
+        """Wait until nothing is left of it."""
+        for one in self._closing:
+            await one.result()
 
 
 class Inquiry:
-    """Asks by ``surveyor``, at most ``side_by_side`` packagers at a time."""
+    """Asks by ``surveyor``; each survey that is open has one of the ``slots``, and none that is waits for another."""
 
-    def __init__(self, surveyor: Surveyor, side_by_side: int) -> None:
+    def __init__(self, clock: IReactorTime, surveyor: Surveyor, slots: SpareSlots) -> None:
+        self._clock = clock
         self._surveyor = surveyor
-        self._turns = DeferredSemaphore(side_by_side)
+        self._slots = slots
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     async def differences(self, image: Image, question: Question, lines: dict[str, Line]) -> str:
         """How the packages of ``image`` differ from the answer, in a few words; empty where they do not.
 
-        ``lines`` are those of the round. Raises `BuildFailed` where the packager cannot be asked.
+        ``lines`` are those of the round. Raises an `ImaginatorError` where the packager cannot be asked.
         """
-        answer = await self._in_line(lines.setdefault(question.survey, Line()), image, question)
+        line = lines.setdefault(question.survey, Line(self._clock))
+        if line.index is not None and _saw(image, line.index):
+            return ""
+        answer = await self._in_line(line, image, question)
         if answer is None:
             answer = await self._alone(image, question)
         return answer
@@ -103,13 +125,12 @@ class Inquiry:
         """The answer that the others get, too; None where it cannot be that of this stream."""
         line.waiting += 1
         try:
-            async with line.lock:
+            async with line.turns.turn():
                 return await self._answer(line, image, question)
         finally:
             line.waiting -= 1
             if not line.waiting:
-                stack, line.stack, line.opened = line.stack, AsyncExitStack(), None
-                await stack.aclose()
+                line.close()
 
     async def _answer(self, line: Line, image: Image, question: Question) -> str | None:
         if line.index is None:
@@ -122,7 +143,7 @@ class Inquiry:
         assert question.alone is not None
         environment, prepare = question.alone
         async with (
-            self._turns,
+            self._slots.turn(),
             self._surveyor.opened(question.source, question.packager, environment, prepare) as survey,
         ):
             return "" if _saw(image, survey.index) else _told(await survey.plan(question.names), image)
@@ -139,16 +160,22 @@ class Inquiry:
         return plan
 
     async def _open(self, line: Line, question: Question) -> Survey:
+        if line.problem is not None:
+            raise line.problem
         if line.opened is None:
-            await line.stack.enter_async_context(self._turn())
-            opened = self._surveyor.opened(question.source, question.packager, question.environment)
-            line.opened = await line.stack.enter_async_context(opened)
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._slots.turn())
+                line.opened = await self._opened(stack, line, question)
+                line.stack = stack.pop_all()
         return line.opened
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        async with self._turns:
-            yield
+    async def _opened(self, stack: AsyncExitStack, line: Line, question: Question) -> Survey:
+        opened = self._surveyor.opened(question.source, question.packager, question.environment)
+        try:
+            return await stack.enter_async_context(opened)
+        except ImaginatorError as error:
+            line.problem = error
+            raise
 
 
 def _key(question: Question, index: str) -> str:

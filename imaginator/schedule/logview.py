@@ -8,6 +8,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
+from imaginator.model.marks import Marks, decode_marks
+from imaginator.store.logs import TIMES
+
 
 class LogView(Protocol):
     """A build's log; `imaginator.build.buildlog.BuildLog` is one."""
@@ -24,6 +27,10 @@ class LogView(Protocol):
     def finished(self) -> bool:
         """Whether nothing will be added."""
 
+    @property
+    def marks(self) -> Marks:
+        """When its lines were written, as far as is known."""
+
     async def read(self, offset: int, limit: int) -> bytes:
         """At most ``limit`` bytes from ``offset`` on."""
 
@@ -39,6 +46,14 @@ class ArchivedLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = path.stat().st_size
+
+    @property
+    def marks(self) -> Marks:
+        """When its lines were written; none where it was kept without."""
+        try:
+            return decode_marks(self.path.with_name(TIMES).read_bytes())
+        except OSError:
+            return Marks()
 
     async def read(self, offset: int, limit: int) -> bytes:
         """At most ``limit`` bytes from ``offset`` on."""

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from imaginator.model.build import BuildFailure, BuildRecord, State
 from imaginator.model.errors import BuildFailed
 from imaginator.model.names import new_build_id
+from imaginator.schedule.events import Events
 from imaginator.schedule.unfinished import Unfinished
 from imaginator.store.history import BuildQuery, History
 
@@ -41,6 +42,7 @@ class Queue(Unfinished):
         self._last_id = ""
         self._ending: dict[str, BuildRecord] = {}
         self._awaited: dict[str, str] = {}
+        self.events = Events()
         self.good: deque[BuildRecord] = deque(maxlen=RECENT)
         self.failed: deque[BuildRecord] = deque(maxlen=RECENT)
 
@@ -77,6 +79,7 @@ class Queue(Unfinished):
         except BaseException:
             self.take(record.build_id)
             raise
+        self.events.tell(record)
         if record.for_people:
             await self._lift_what_precedes(record.build_id)
 
@@ -91,6 +94,7 @@ class Queue(Unfinished):
         else:
             self.put(changed)
             await self._history.update(changed)
+        self.events.tell(changed)
         return changed
 
     async def _end(self, ended: BuildRecord) -> None:
@@ -107,7 +111,9 @@ class Queue(Unfinished):
 
     def touch(self, build_id: str, **changes: object) -> None:
         """Change an unfinished build in memory alone, for what a restart may forget (its stage)."""
-        self.put(msgspec.structs.replace(self._records[build_id], **changes))
+        changed = msgspec.structs.replace(self._records[build_id], **changes)
+        self.put(changed)
+        self.events.tell(changed)
 
     async def begin_to_wait(self, waiter: str, awaited: str) -> None:
         """Write down that a build waits for another one, which is its source build now and inherits its precedence."""

@@ -1,19 +1,22 @@
 """Runs queued builds, as many at a time as may be, and sees each to its end.
 
 A build holds a *slot* while it works, and none while it waits for its source image to be built. However a build ends,
-its log goes to the archive, its record is final on disk, and only then its waiters are told.
+its log goes to the archive, its record is final on disk, and only then its waiters are told. While the catalogue cannot
+be written, on a full disk say, an end is written down again and again, and told to nobody.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from imaginator.build.buildlog import LARGEST_LOG, BuildLog
@@ -22,7 +25,7 @@ from imaginator.build.job import SourceWish
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, State
 from imaginator.model.clock import wall_time
 from imaginator.model.durations import format_duration
-from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, TimedOut
+from imaginator.model.errors import BuildFailed, Cancelled, ImaginatorError, StoreUnwritable, TimedOut
 from imaginator.model.image import Image
 from imaginator.sandbox.process import Reactor
 from imaginator.schedule.admission import BuildLimits
@@ -30,8 +33,12 @@ from imaginator.schedule.configuration import Configuration
 from imaginator.schedule.jobs import Jobs
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.sources import SourceFinder
+from imaginator.schedule.spare import SpareSlots
 from imaginator.store.interface import ImageStore
 from imaginator.store.logs import LogArchive
+
+BETWEEN_WRITES = 1.0
+"""Seconds until what the catalogue did not take is written down again."""
 
 _log = Logger()
 
@@ -39,7 +46,8 @@ _log = Logger()
 class RunnerParts(NamedTuple):
     """What runs builds. ``logs`` is the folder of the logs that still grow.
 
-    ``obstacle`` says why no build may start now, empty where they may.
+    ``obstacle`` says why no build may start now, empty where they may; ``trouble`` why nothing can be written down;
+    ``spare`` gives slots that no build wants.
     """
 
     reactor: Reactor
@@ -51,7 +59,9 @@ class RunnerParts(NamedTuple):
     logs: Path
     limits: BuildLimits
     jobs: Jobs
+    spare: SpareSlots
     obstacle: Callable[[], str] = str
+    trouble: Callable[[], str] = str
 
 
 class Progress:
@@ -82,6 +92,7 @@ class Running:
     def __init__(self, log: BuildLog) -> None:
         self.log = log
         self.work: Deferred[Image] | None = None
+        self.pause: Deferred[None] | None = None
         self.ended: Deferred[None] = Deferred()
         self.reason: ImaginatorError | None = None
         self.suspended = False
@@ -89,8 +100,9 @@ class Running:
     def interrupt(self, reason: ImaginatorError | None) -> None:
         """End the work; None for a daemon that stops, whose builds go back to the queue."""
         self.reason = self.reason or reason
-        if self.work is not None:
-            self.work.cancel()
+        for under_way in (self.work, self.pause):
+            if under_way is not None:
+                under_way.cancel()
 
 
 class Runner:
@@ -98,6 +110,7 @@ class Runner:
 
     def __init__(self, parts: RunnerParts) -> None:
         self._parts = parts
+        parts.spare.offer = self.pump
         self._running: dict[str, Running] = {}
         self._returning: deque[Deferred[None]] = deque()
         self._waiters: dict[str, list[Deferred[BuildRecord]]] = {}
@@ -112,6 +125,10 @@ class Runner:
         """A build at work, or waiting for its source."""
         return self._running.get(build_id)
 
+    def obstacle(self) -> str:
+        """Why no build may start now; empty where they may."""
+        return self._parts.trouble() or self._parts.obstacle()
+
     def pump(self) -> None:
         """Start what may start."""
         while not self._stopping and self._slots_free():
@@ -119,19 +136,30 @@ class Runner:
                 self._returning.popleft().callback(None)
                 continue
             record = self._parts.queue.next(self._parts.limits.concurrent_per_user)
-            if record is None or self._parts.obstacle():
+            if not (record or self._parts.spare.wanted) or self.obstacle():
                 return
-            self._start(record)
+            if record is None:
+                self._parts.spare.grant()
+            elif not self._started(record):
+                return
 
     def idle_for(self, record: BuildRecord) -> bool:
         """Whether a new build would start at once."""
         per_user = self._parts.limits.concurrent_per_user
-        free = self._slots_free() and not self._parts.obstacle()
+        free = self._slots_free() and not self.obstacle()
         return free and self._parts.queue.may_start(record, per_user)
 
     def _slots_free(self) -> bool:
         working = sum(not running.suspended for running in self._running.values())
-        return working < self._parts.limits.concurrent
+        return working + self._parts.spare.taken < self._parts.limits.concurrent
+
+    def _started(self, record: BuildRecord) -> bool:
+        try:
+            self._start(record)
+        except OSError as error:
+            _log.error("build {id} cannot start now: {error}", id=record.build_id, error=error)
+            return False
+        return True
 
     def _start(self, record: BuildRecord) -> None:
         path = self._parts.logs / record.build_id
@@ -148,20 +176,34 @@ class Runner:
     async def _live(self, record: BuildRecord, running: Running) -> None:
         """A build's life from its start to its end."""
         queue = self._parts.queue
+        started = {"state": State.RUNNING, "attempt": record.attempt + 1, "started_at": self.now(), "stages": ()}
         try:
-            record = await queue.change(
-                record, state=State.RUNNING, attempt=record.attempt + 1, started_at=self.now(), stages=()
-            )
+            record = await self._written(record, running, started)
             outcome = await self._outcome(record, running)
             if outcome is None:
                 running.log.finish()
                 record = await queue.change(record, state=State.QUEUED, attempt=record.attempt - 1, stage=None)
             else:
                 await self._conclude(record, running, outcome)
+        except StoreUnwritable as error:
+            _log.error("build {id} is left to the next start: {error}", id=record.build_id, error=error)
         finally:
             del self._running[record.build_id]
-            (self._parts.logs / record.build_id).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self._parts.logs / record.build_id).unlink(missing_ok=True)
             self.pump()
+
+    async def _written(self, record: BuildRecord, running: Running, changes: Mapping[str, object]) -> BuildRecord:
+        """The changed record once it is written down, however long that takes; raises `StoreUnwritable` at the end."""
+        while True:
+            try:
+                return await self._parts.queue.change(record, **changes)
+            except StoreUnwritable:
+                if self._stopping:
+                    raise
+            running.pause = deferLater(self._parts.reactor, BETWEEN_WRITES)
+            with suppress(CancelledError):
+                await running.pause
 
     async def _outcome(self, record: BuildRecord, running: Running) -> dict[str, object] | None:
         """The last changes of a build's record; None for a build that goes back to the queue."""
@@ -209,7 +251,7 @@ class Runner:
         async def source(wish: SourceWish) -> Image:
             return await self._sources.find(record, running, wish)
 
-        return await self._parts.engine.build(job, monitor, source)
+        return await self._parts.engine.build(job, monitor, source, lambda: isinstance(running.reason, TimedOut))
 
     async def _conclude(self, record: BuildRecord, running: Running, outcome: dict[str, object]) -> None:
         """Close the log and the record, and tell the waiters."""
@@ -220,11 +262,11 @@ class Runner:
         final: dict[str, object] = {"stage": None, "finished_at": self.now(), "stages": running.log.stages, **outcome}
         try:
             kept = msgspec.structs.replace(record, **final)
-            await self._parts.archive.store(kept, running.log.path)
+            await self._parts.archive.store(kept, running.log.path, running.log.marks)
             running.log.path = self._parts.archive.path_of(kept)  # for those who still read
         except OSError as error:
             _log.error("the log of build {id} cannot be kept: {error}", id=record.build_id, error=error.strerror)
-        self.tell(await self._parts.queue.change(record, **final))
+        self.tell(await self._written(record, running, final))
 
     def wait(self, build_id: str) -> Deferred[BuildRecord]:
         """Fires with an unfinished build's final record; cancelling only forgets."""

@@ -35,14 +35,14 @@ def check_host(image_server: str) -> None:
 def locked(path: Path) -> IO[str]:
     """The open lock file of a state directory, held as long as it is open; raises `ConfigurationError` if another is.
 
-    Two daemons on one directory would remove each other's running builds.
+    Two on one directory would remove each other's running builds.
     """
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise ConfigurationError(str(path.parent), "another imaginator uses this state directory") from None
+        raise ConfigurationError(str(path.parent), "another imaginator or builder-tool uses this directory") from None
     return file
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,7 @@ from twisted.logger import ILogObserver, Logger
 
 from imaginator.model.errors import ImaginatorError
 from imaginator.service.log import Redact
+from imaginator.service.notify import notify
 
 UMASK = 0o022
 GARBAGE_THRESHOLDS = (700, 10, 1_000)
@@ -30,11 +32,16 @@ def forget_garbage() -> None:
     """Keep what is there now out of all later garbage collections, and make full ones rare.
 
     Each takes 30 to 50 ms of the reactor's time, and packing a large tree would set off several; the collections of
-    young objects, where cycles arise, go on.
+    young objects, where cycles arise, go on. A start leaves no garbage that would be worth one.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def take_all_descriptors() -> None:
+    """Raise this process' limit of descriptors to the highest that it may have."""
+    _, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
 
 
 class Reactor(IReactorCore, IReactorFromThreads):
@@ -42,10 +49,11 @@ class Reactor(IReactorCore, IReactorFromThreads):
 
 
 class Daemon(MultiService):
-    """Starts ``foundation``, awaits ``load``, then starts ``serving``; a failure of any ends the process with 1.
+    """Starts ``foundation``, awaits ``load``, starts ``serving``, and tells its starter that it is ready.
 
-    ``reload`` is called at SIGHUP. ``observer`` becomes the log of the application that this service is added to;
-    ``redact`` takes secrets out of what is told to whoever started the daemon.
+    A failure of any ends the process with 1. ``reload`` is called at SIGHUP. ``observer`` becomes the log of the
+    application that this service is added to; ``redact`` takes secrets out of what is told to whoever started the
+    daemon.
     """
 
     def __init__(self, reactor: Reactor, observer: ILogObserver, redact: Redact, *, load: Work, reload: Work) -> None:
@@ -89,10 +97,14 @@ class Daemon(MultiService):
             await self._load()
             forget_garbage()
             self.serving.setServiceParent(self)
+            notify("READY=1")
         except CancelledError:
             pass
         except ImaginatorError as error:
             self._give_up(str(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            self._give_up(f"cannot start: {where}{error.strerror or error}")
         except Exception as error:
             _log.failure("cannot start")
             self._give_up(f"cannot start: {error!r}")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorSocket, IReactorTCP, IReactorTime
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.web.server import Site
 
-from imaginator.model.errors import ConfigurationError
+from imaginator.model.clock import wall_time
+from imaginator.model.errors import ConfigurationError, NotAuthenticated
+from imaginator.service.credentials import Credentials, Files, read_credentials
+from imaginator.service.inherited import inherited_socket
 from imaginator.service.notify import notify
-from imaginator.service.port import OnePort
-from imaginator.service.tls import AbsentFile, server_context
+from imaginator.service.port import BACKLOG, OnePort, give_up_the_stalled
+from imaginator.service.refusals import Refusals
+from imaginator.service.tls import ServerSide
+from imaginator.service.trust import Chain, Trust, TrustingFactory
+from imaginator.web.site import BoundedSite
 
 ALL_ADDRESSES = "::"
 """IPv6's any address, which takes IPv4 connections as well."""
@@ -25,58 +29,71 @@ ALL_ADDRESSES = "::"
 _log = Logger()
 
 
-class Certificates(NamedTuple):
-    """The PEM files of TLS."""
+class Secured(NamedTuple):
+    """What files of TLS are good for: new connections, and requests on open ones."""
 
-    authority: Path
-    certificate: Path
-    key: Path
+    credentials: Credentials
+    server: ServerSide
+    trust: Trust
 
-    def versions(self) -> tuple[tuple[int, int] | None, ...]:
-        """What changes when a file does: its inode number and mtime, None where it is absent."""
-        stats = [path.stat() if path.exists() else None for path in self]
-        return tuple(stat and (stat.st_ino, stat.st_mtime_ns) for stat in stats)
+
+def secured(files: Files) -> Secured:
+    """Read the files, and be ready to serve with them; raises `AbsentFile` or `ConfigurationError`."""
+    credentials = read_credentials(files)
+    return Secured(credentials, ServerSide(credentials), Trust(credentials))
 
 
 class Listener(Service):
-    """Listens from its start on; starting it raises `ConfigurationError` for a port that is taken."""
+    """Listens from its start on, where systemd does or at ``address`` and ``port``.
 
-    def __init__(self, reactor: IReactorTCP, clock: IReactorTime, address: str, port: int, site: Site) -> None:
+    Starting it raises `ConfigurationError` for a port that is taken, or a socket of systemd that is none of ours.
+    ``refusals`` tells of handshakes that are refused.
+    """
+
+    def __init__(self, reactor: IReactorTCP, clock: IReactorTime, address: str, port: int, site: BoundedSite) -> None:
         self._reactor = reactor
         self._clock = clock
         self._address = address
         self._port = port
         self._site = site
-        self._secure: TLSMemoryBIOFactory | None = None
+        self.refusals = Refusals(clock)
+        self._secure: TrustingFactory | None = None
+        self._trust: Trust | None = None
         self._listening: IListeningPort | None = None
 
-    def secure(self, certificates: Certificates) -> None:
-        """Serve TLS with these files from now on.
+    def secure(self, secured: Secured | None) -> None:
+        """Serve TLS with these from now on, or no TLS; connections that are open stay so."""
+        self._trust = secured and secured.trust
+        self._secure = secured and TrustingFactory(secured.server, self._site, self._check, self.refusals)
 
-        Raises `AbsentFile`, and serves TLS no more; `ConfigurationError` for files that are no good, and then nothing
-        has changed.
-        """
-        try:
-            context = server_context(*certificates)
-        except AbsentFile:
-            self._secure = None
-            raise
-        self._secure = TLSMemoryBIOFactory(context, isClient=False, wrappedFactory=self._site)
+    def _check(self, chain: Chain) -> None:
+        if self._trust is None:
+            raise NotAuthenticated("HTTPS is closed: the status page says why")
+        self._trust.check(chain, wall_time(self._clock))
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Open the port, and say where."""
         super().startService()
-        factory = OnePort(self._choose, self._clock)
-        try:
-            listening = self._reactor.listenTCP(self._port, factory, interface=self._address or ALL_ADDRESSES)
-        except error.CannotListenError as failure:
-            raise ConfigurationError(f"port {self._port}", f"cannot listen: {failure.socketError}") from None
-        self._listening = listening
+        factory = OnePort(self._choose, self._clock, self._site.crowd)
+        self._listening = listening = self._open(factory)
+        assert isinstance(listening, Port)
+        give_up_the_stalled(listening.socket)
         self._site.startFactory()
         address = listening.getHost()
         assert isinstance(address, IPv4Address | IPv6Address)
         _log.info("listening on port {port}", port=address.port)
-        notify("READY=1")
+
+    def _open(self, factory: OnePort) -> IListeningPort:
+        """The port of systemd's socket, which outlives this process, else one of our own."""
+        inherited = inherited_socket()
+        if inherited is not None:
+            with inherited:
+                adopting = IReactorSocket(self._reactor)
+                return adopting.adoptStreamPort(inherited.fileno(), inherited.family, factory)
+        try:
+            return self._reactor.listenTCP(self._port, factory, BACKLOG, self._address or ALL_ADDRESSES)
+        except error.CannotListenError as failure:
+            raise ConfigurationError(f"port {self._port}", f"cannot listen: {failure.socketError}") from None
 
     async def stopService(self) -> None:  # noqa: N802 - Twisted's name
         """Close the port."""
@@ -86,7 +103,7 @@ class Listener(Service):
         if listening is not None:
             await maybeDeferred(listening.stopListening)
             self._site.stopFactory()
+        self.refusals.stop()
 
-    def _choose(self, secure: bool) -> IProtocolFactory:
-        # Without certificates a TLS client meets plain HTTP, and tells so; there is nothing to shake hands with.
-        return self._secure if secure and self._secure is not None else self._site
+    def _choose(self, secure: bool) -> IProtocolFactory | None:
+        return self._secure if secure else self._site

@@ -10,11 +10,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TextIO, cast
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEvent, formatEventAsClassicLogText
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    eventAsText,
+    formatEvent,
+    formatEventAsClassicLogText,
+)
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
-RECENT_LINES = 1000
+from imaginator.model.journal import Entry
+
+RECENT = 2000
+"""How many entries are remembered."""
+
+LONGEST = 4096
+"""Letters of one that are."""
+
 FILES = 10
 """Rotated files that share the quota."""
 
@@ -40,18 +54,25 @@ def file_observer(folder: Path, quota: int, redact: Redact) -> FileLogObserver:
 
 
 @implementer(ILogObserver)
-class RecentLines:
-    """Remembers the last lines."""
+class RecentEntries:
+    """Remembers the last entries."""
 
     def __init__(self, redact: Redact) -> None:
         self._redact = redact
-        self._lines: deque[str] = deque(maxlen=RECENT_LINES)
+        self._entries: deque[Entry] = deque(maxlen=RECENT)
 
     def __call__(self, event: LogEvent) -> None:
-        """Take an event."""
+        """Take an event; one without text is none."""
         if formatEvent(event):
-            self._lines.extend((clean_line(event, self._redact) or "").splitlines())
+            self._entries.append(self._entry(event))
 
-    def lines(self) -> list[str]:
-        """The last lines, oldest first."""
-        return list(self._lines)
+    def _entry(self, event: LogEvent) -> Entry:
+        text = self._redact(eventAsText(event, includeTimestamp=False, includeSystem=False).rstrip())
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]}\n…\n{text[-LONGEST // 2 :]}"
+        level = getattr(event.get("log_level"), "name", "info")
+        return Entry(event.get("log_time", 0.0), level, event.get("log_namespace") or "", text)
+
+    def entries(self) -> list[Entry]:
+        """The last entries, oldest first."""
+        return list(self._entries)

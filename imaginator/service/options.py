@@ -15,6 +15,7 @@ from imaginator.model.destinations import parse_destinations
 from imaginator.model.durations import parse_duration, parse_share, parse_size
 from imaginator.model.flags import FILES, flag_lines, modern_name
 from imaginator.model.limits import HEAVIEST
+from imaginator.model.settings import QuickLink
 
 Parse = Callable[[str], Any]
 Share = Callable[[int], int]
@@ -58,11 +59,31 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def links(text: str) -> tuple[QuickLink, ...]:
+    """Named web addresses between commas."""
+    return tuple(map(link, words(text)))
+
+
+def link(word: str) -> QuickLink:
+    """A name and a web address."""
+    name, equals, url = word.partition("=")
+    if not (name.strip() and equals and url.startswith(("http://", "https://"))):
+        raise ValueError(f"{word!r} is no link: expected something like Grafana=https://grafana.example/d/imaginator")
+    return QuickLink(name.strip(), url)
+
+
 def switch(text: str) -> bool:
     """On or off."""
     if text.lower() not in ("on", "off", "true", "false", "yes", "no", "1", "0"):
         raise ValueError(f"{text!r} is neither on nor off")
     return text.lower() in ("on", "true", "yes", "1")
+
+
+def identified(text: str) -> bool:
+    """Whether pages need a client certificate."""
+    if text not in ("public", "identity"):
+        raise ValueError(f"{text!r}: expected public or identity")
+    return text == "identity"
 
 
 def path(text: str) -> Path | None:
@@ -88,6 +109,7 @@ FLAGS = (
     Flag("image-server-port", "6971", port, "the remote image server's port"),
     Flag("state-dir", "/var/lib/imaginator", path, "images, objects, layers, the queue"),
     Flag("log-dir", "/var/log/imaginator", path, "the daemon's log when it runs in the background, and builds/"),
+    Flag("log-files", "off", switch, "the daemon's log goes to LOG-DIR in the foreground as well"),
     Flag("log-quota", "100M", parse_size, "size of the daemon's logs"),
     Flag("build-log-dir", "", path, "the archive of build logs; empty for LOG-DIR/builds"),
     Flag("build-log-quota", "100M", parse_size, "size of the archive of build logs; the oldest go first"),
@@ -97,6 +119,7 @@ FLAGS = (
     Flag("ca-file", "/etc/ssl/CA.pem", path, "the authority that signs callers' certificates"),
     Flag("cert-file", "/etc/ssl/imaginator/cert.pem", path, "the daemon's certificate"),
     Flag("key-file", "/etc/ssl/imaginator/key.pem", path, "the daemon's private key"),
+    Flag("crl-file", "", path, "the authority's lists of revoked certificates; empty: nothing counts as revoked"),
     Flag("image-rebuild-interval", "1h", parse_duration, "time between automatic rebuilds; 0 for never"),
     Flag("maximum-concurrent-builds", str(os.cpu_count() or 1), number, "builds at the same time"),
     Flag("maximum-concurrent-builds-per-user", "1", number, "builds at the same time of an unprivileged user"),
@@ -107,6 +130,8 @@ FLAGS = (
     Flag("maximum-expiration-privileged", "730h", parse_duration, "the same for callers with full access"),
     Flag("trusted-users", "", words, "users who may call every method, comma separated"),
     Flag("trusted-groups", "", words, "groups whose members may call every method, comma separated"),
+    Flag("pages", "public", identified, "public, or identity: every page but /healthz needs a client certificate"),
+    Flag("dashboards", "", links, "dashboards elsewhere that the status page links: NAME=URL, comma separated"),
     Flag("public-downloads", "off", switch, "images can be downloaded without a certificate"),
     Flag("rebuild-unchanged", "off", switch, "automatic rebuilds make new images although nothing has changed"),
     Flag("verify-builds", "off", switch, "every build proves its image by a full scan of its tree and layers"),
@@ -124,6 +149,12 @@ _RENAMED = {"port-num": "port"}
 
 _DROPPED = ("slave-driver", "create-slave")
 """How the original's flags begin that have no meaning here."""
+
+
+def settled(**given: str) -> dict[str, Any]:
+    """The values of all flags where only some are ``given``, by their names with ``_`` for ``-``; raises ValueError."""
+    texts = {flag.name: given.get(flag.name.replace("-", "_"), flag.default) for flag in FLAGS}
+    return {flag.name: flag.parse(texts[flag.name]) for flag in FLAGS}
 
 
 class Options(usage.Options):

@@ -11,7 +11,7 @@ from imaginator.model.clock import make_steady
 from imaginator.model.errors import ImaginatorError
 from imaginator.service.assembly import Assembly
 from imaginator.service.checks import check_host
-from imaginator.service.daemon import Daemon
+from imaginator.service.daemon import Daemon, take_all_descriptors
 from imaginator.service.options import Options
 from imaginator.service.verify import verify_store
 
@@ -35,6 +35,7 @@ def makeService(options: Options, reactor: Any = None) -> Daemon:  # noqa: N802 
         check_host(options["image-server-hostname"])
         if options["verify-store"]:
             sys.exit(verify_store(options["state-dir"], reactor))
+        take_all_descriptors()
         return Assembly(options, reactor).daemon()
     except (ImaginatorError, OSError) as error:
         sys.exit(f"imaginator: {error}")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ReactorNotRunning
-from twisted.python.failure import Failure
+from twisted.internet.defer import CancelledError
 
 from imaginator.model.errors import ConfigurationError, StoreCorrupt
 from imaginator.sandbox.limits import Limits
 from imaginator.service.checks import check_sandbox, locked
+from imaginator.service.once import completed
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.findings import Report
 from imaginator.store.images import NodeCache
@@ -41,7 +39,12 @@ def verify_store(state: Path, reactor: Any) -> int:
         raise ConfigurationError(str(state), "there is no store: expected a state directory with catalogue.sqlite")
     report = Report(lambda line: print(line, flush=True), Progress(sys.stderr))
     with locked(state / "lock"):
-        _completed(reactor, lambda: _verify(state, reactor, report))
+        try:
+            completed(reactor, lambda: _verify(state, reactor, report))
+        except CancelledError:
+            raise StoreCorrupt("interrupted: not everything was looked at") from None
+        except sqlite3.DatabaseError as error:
+            raise StoreCorrupt(f"catalogue.sqlite: {error}") from None
     print(report.summary(), flush=True)
     return 1 if report.damaged else 0
 
@@ -61,43 +64,6 @@ async def _verify(state: Path, reactor: Any, report: Report) -> None:
             if service.running:
                 service.stopService()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _completed(reactor: Any, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
-    """Run the reactor until ``work`` has ended; a signal that stops the reactor cancels the work, and waits for it."""
-    outcome: list[Any] = []
-
-    def begin() -> None:
-        running = Deferred.fromCoroutine(work())
-        ended: Deferred[None] = Deferred()
-
-        def interrupt() -> Deferred[None]:
-            running.cancel()
-            return ended
-
-        reactor.addSystemEventTrigger("before", "shutdown", interrupt)
-        running.addBoth(outcome.append)
-        running.addCallback(lambda _: ended.callback(None))
-        running.addCallback(lambda _: _stop(reactor))
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    _raise(outcome[0])
-
-
-def _stop(reactor: Any) -> None:
-    with contextlib.suppress(ReactorNotRunning):  # a signal was faster
-        reactor.stop()
-
-
-def _raise(outcome: Any) -> None:
-    if not isinstance(outcome, Failure):
-        return
-    if outcome.check(CancelledError):
-        raise StoreCorrupt("interrupted: not everything was looked at")
-    if outcome.check(sqlite3.DatabaseError):
-        raise StoreCorrupt(f"catalogue.sqlite: {outcome.value}")
-    outcome.raiseException()
 
 
 class Progress:

@@ -61,6 +61,12 @@ class History:
         text, values = _sql(query)
         return await self._catalogue.read(lambda connection: _records(connection, text, values))
 
+    async def last_states(self) -> dict[str, State]:
+        """The state of each stream's last build that was asked for."""
+        text = "SELECT stream, state, MAX(id) FROM builds GROUP BY stream"
+        rows = await self._catalogue.read(lambda connection: connection.execute(text).fetchall())
+        return {stream: State(state) for stream, state, _ in rows}
+
     async def unfinished(self) -> Sequence[BuildRecord]:
         """The builds whose state is not final, oldest first."""
         marks = ", ".join("?" * len(_UNFINISHED))

@@ -14,7 +14,6 @@ Of a stream's latest image the name stays even then, without anything else, so t
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,12 +30,14 @@ from imaginator.model.tree import Node, NodeReader, decode_node
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.holds import Held, Holds
 from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
+from imaginator.store.merkle import computed_files
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
 
 CACHED_NODES = 4096
 """Decoded nodes that are remembered; an image of 7,000 files has about 700."""
 
+_IMAGE = "record, expires_at, confirmed_at"
 _VISIBLE = "gone_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
 
 
@@ -61,7 +62,7 @@ class EmbeddedStore(ImageStore):
         """The latest matching image in catalogue order, expired ones left out; None where there is none."""
         query, values = _latest_query(wanted, self._now())
         row = await self._catalogue.read(lambda connection: connection.execute(query, values).fetchone())
-        return decode_image(row[0]) if row else None
+        return _image(*row) if row else None
 
     async def get(self, name: str) -> Image:
         """The image called ``name``; raises `NotFound`."""
@@ -70,6 +71,11 @@ class EmbeddedStore(ImageStore):
     async def list(self, prefix: str = "") -> Sequence[ImageSummary]:
         """The images whose name is below ``prefix`` (a stream, or parts of one), by name."""
         return await self._catalogue.read(lambda connection: _summaries(connection, prefix, self._now()))
+
+    @property
+    def version(self) -> int:
+        """Another one whenever an image was added, changed or removed."""
+        return self._catalogue.commits
 
     async def streams(self) -> frozenset[str]:
         """The streams that have an image, expired ones left out."""
@@ -82,24 +88,38 @@ class EmbeddedStore(ImageStore):
     async def add(self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
         """Add an image under its final name, in one transaction; raises `StoreCorrupt` for what is missing.
 
-        ``OSError`` where the catalogue cannot be written, on a full disk for one.
+        Once that is under way it is carried through, whoever is cancelled.
         """
+        return await self._insert(
+            draft, nodes, layers, lambda connection: _next_name(connection, draft.name, self._now())
+        )
+
+    async def bring(self, image: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
+        """Add an image of another store under the name that it has there; one that expired here makes room for it.
+
+        Raises what `add` does, and ``sqlite3.IntegrityError`` where there is an image of this name.
+        """
+        return await self._insert(image, nodes, layers, lambda connection: _freed(connection, image.name, self._now()))
+
+    async def _insert(
+        self,
+        draft: Image,
+        nodes: Mapping[bytes, bytes],
+        layers: Sequence[str],
+        name: Callable[[sqlite3.Connection], str],
+    ) -> Image:
         children = await self._workers.run(self._check, nodes)
 
         def insert(connection: sqlite3.Connection) -> Image:
-            now = self._now()
-            _put_nodes(connection, nodes, now)
+            _put_nodes(connection, nodes)
             _check_nodes(connection, children | {draft.root.node} - {b""})
-            image = replace(draft, name=_next_name(connection, draft.name, now))
+            image = replace(draft, name=name(connection))
             _insert(connection, image, layers)
             return image
 
         with self.holds.opened() as held:
             held.keep_content(nodes)
-            try:
-                return await self._catalogue.write(insert)
-            except sqlite3.OperationalError as error:
-                raise OSError(errno.EIO, str(error), "catalogue.sqlite") from error
+            return await self._catalogue.write_through(insert)
 
     @contextmanager
     def hold(self) -> Iterator[Hold]:
@@ -109,25 +129,24 @@ class EmbeddedStore(ImageStore):
 
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires; None pins it. Raises `NotFound`."""
-        await self._change(name, lambda image: replace(image, expires_at=expires_at))
-
-    async def extend(self, name: str, until: datetime, confirmed_at: datetime | None = None) -> None:
-        """Let an image live until then, unless it lives longer anyway; ``confirmed_at`` is when it was up to date."""
-
-        def extended(image: Image) -> Image:
-            expires_at = image.expires_at and max(image.expires_at, until)
-            return replace(image, expires_at=expires_at, confirmed_at=confirmed_at or image.confirmed_at)
-
-        await self._change(name, extended)
-
-    async def _change(self, name: str, changed: Callable[[Image], Image]) -> None:
-        """Change what is said of an image."""
 
         def change(connection: sqlite3.Connection) -> None:
-            row, image = _find(connection, name, self._now())
-            image = changed(image)
-            query = "UPDATE images SET expires_at = ?, record = ? WHERE id = ?"
-            connection.execute(query, (_seconds(image.expires_at), encode_image(image), row))
+            query = f"UPDATE images SET expires_at = ? WHERE name = ? AND {_VISIBLE}"
+            values = _seconds(expires_at), name, self._now().timestamp()
+            if not connection.execute(query, values).rowcount:
+                raise _no_image(name)
+
+        await self._catalogue.write(change)
+
+    async def extend(self, names: Sequence[str], until: datetime, confirmed_at: datetime | None = None) -> None:
+        """Let images live until then, unless they live longer anyway; ``confirmed_at`` is when they were up to date."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            # The greater of NULL, never, and anything is NULL.
+            changes = "expires_at = max(expires_at, ?), confirmed_at = coalesce(?, confirmed_at)"
+            values = _seconds(until), _seconds(confirmed_at)
+            query = f"UPDATE images SET {changes} WHERE name = ? AND {_VISIBLE}"
+            connection.executemany(query, [(*values, name, self._now().timestamp()) for name in names])
 
         await self._catalogue.write(change)
 
@@ -139,6 +158,12 @@ class EmbeddedStore(ImageStore):
             connection.execute("UPDATE images SET gone_at = ? WHERE id = ?", (self._now().timestamp(), row))
 
         await self._catalogue.write(mark)
+
+    async def computed(self, image: Image) -> dict[bytes, bytes]:
+        """The source address of each computed file of an image, by path."""
+        if image.computed == ():
+            return {}
+        return await self._workers.run(computed_files, image.root, self._nodes)
 
     def nodes(self) -> NodeReader:
         """A reader of nodes for worker threads; all threads share its memory."""
@@ -212,7 +237,7 @@ def read_node(connection: sqlite3.Connection, node: bytes) -> Node:
 
 
 def _latest_query(wanted: Wanted, now: datetime) -> tuple[str, list[object]]:
-    query, values = f"SELECT record FROM images WHERE stream = ? AND {_VISIBLE}", [wanted.stream, now.timestamp()]
+    query, values = f"SELECT {_IMAGE} FROM images WHERE stream = ? AND {_VISIBLE}", [wanted.stream, now.timestamp()]
     if wanted.commit:
         query += " AND (commit_id = ? OR branch = ?)"
         values += [wanted.commit, wanted.commit]
@@ -224,11 +249,21 @@ def _latest_query(wanted: Wanted, now: datetime) -> tuple[str, list[object]]:
 
 
 def _find(connection: sqlite3.Connection, name: str, now: datetime) -> tuple[int, Image]:
-    query = f"SELECT id, record FROM images WHERE name = ? AND {_VISIBLE}"
+    query = f"SELECT id, {_IMAGE} FROM images WHERE name = ? AND {_VISIBLE}"
     row = connection.execute(query, (name, now.timestamp())).fetchone()
     if row is None:
-        raise NotFound(f"no such image: {name}")
-    return row[0], decode_image(row[1])
+        raise _no_image(name)
+    return row[0], _image(*row[1:])
+
+
+def _no_image(name: str) -> NotFound:
+    return NotFound(f"no such image: {name}")
+
+
+def _image(record: bytes, expires_at: float | None, confirmed_at: float | None) -> Image:
+    """An image, from the columns `_IMAGE`."""
+    image = decode_image(record)
+    return replace(image, expires_at=_time(expires_at), confirmed_at=_time(confirmed_at) or image.confirmed_at)
 
 
 def _is_there(connection: sqlite3.Connection, name: str) -> bool:
@@ -242,12 +277,12 @@ def _summaries(connection: sqlite3.Connection, prefix: str, now: datetime) -> Se
 
 
 def _each_summary(connection: sqlite3.Connection, prefix: str, now: datetime) -> Iterator[ImageSummary]:
-    query, values = f"SELECT record FROM images WHERE {_VISIBLE}", [now.timestamp()]
+    query, values = f"SELECT {_IMAGE} FROM images WHERE {_VISIBLE}", [now.timestamp()]
     below: list[object] = [f"{prefix}/", f"{prefix}0"] if prefix else []  # "0" is the character after "/"
     if below:
         query += " AND name >= ? AND name < ?"
-    for (record,) in connection.execute(f"{query} ORDER BY name", [*values, *below]):
-        image = decode_image(record)
+    for row in connection.execute(f"{query} ORDER BY name", [*values, *below]):
+        image = _image(*row)
         yield ImageSummary(image.name, image.created_at, image.expires_at, image.figures)
 
 
@@ -256,9 +291,8 @@ def _streams(connection: sqlite3.Connection, now: datetime) -> frozenset[str]:
     return frozenset(stream for (stream,) in connection.execute(query, (now.timestamp(),)))
 
 
-def _put_nodes(connection: sqlite3.Connection, nodes: Mapping[bytes, bytes], now: datetime) -> None:
-    query = "INSERT INTO nodes VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
-    connection.executemany(query, [(node, now.timestamp(), data) for node, data in nodes.items()])
+def _put_nodes(connection: sqlite3.Connection, nodes: Mapping[bytes, bytes]) -> None:
+    connection.executemany("INSERT INTO nodes VALUES (?, ?) ON CONFLICT (id) DO NOTHING", nodes.items())
 
 
 def _check_nodes(connection: sqlite3.Connection, wanted: Iterable[bytes]) -> None:
@@ -272,6 +306,15 @@ def _next_name(connection: sqlite3.Connection, stream: str, now: datetime) -> st
     query = "SELECT name FROM images WHERE stream = ? ORDER BY id DESC LIMIT 1"
     row = connection.execute(query, (stream,)).fetchone()
     return image_name(stream, now, row[0] if row else None)
+
+
+def _freed(connection: sqlite3.Connection, name: str, now: datetime) -> str:
+    """``name``, which no image has any more that is deleted or has expired."""
+    gone = f"SELECT id FROM images WHERE name = ? AND NOT ({_VISIBLE})"
+    for row in connection.execute(gone, (name, now.timestamp())).fetchall():
+        for table, column in (("tags", "image"), ("layers", "image"), ("images", "id")):
+            connection.execute(f"DELETE FROM {table} WHERE {column} = ?", row)
+    return name
 
 
 def _insert(connection: sqlite3.Connection, image: Image, layers: Sequence[str]) -> None:
@@ -291,6 +334,10 @@ def _insert(connection: sqlite3.Connection, image: Image, layers: Sequence[str])
     connection.executemany("INSERT INTO tags VALUES (?, ?, ?)", [(row, *tag) for tag in image.tags.items()])
     rows = [(row, place, layer) for place, layer in enumerate(layers)]
     connection.executemany("INSERT INTO layers VALUES (?, ?, ?)", rows)
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _seconds(time: datetime | None) -> float | None:

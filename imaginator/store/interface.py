@@ -61,6 +61,10 @@ class ImageStore(Protocol):
     async def list(self, prefix: str = "") -> Sequence[ImageSummary]:
         """The images whose name is below ``prefix`` (a stream, or parts of one), by name."""
 
+    @property
+    def version(self) -> int:
+        """Another one whenever an image was added, changed or removed."""
+
     async def streams(self) -> frozenset[str]:
         """The streams that have an image, expired ones left out."""
 
@@ -82,14 +86,17 @@ class ImageStore(Protocol):
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires; None pins it. Raises `NotFound`."""
 
-    async def extend(self, name: str, until: datetime, confirmed_at: datetime | None = None) -> None:
-        """Let an image live until then, unless it lives longer anyway; ``confirmed_at`` is when it was up to date.
+    async def extend(self, names: Sequence[str], until: datetime, confirmed_at: datetime | None = None) -> None:
+        """Let images live until then, unless they live longer anyway; ``confirmed_at`` is when they were up to date.
 
-        Raises `NotFound`.
+        One that is not there any more is passed over.
         """
 
     async def delete(self, name: str) -> None:
         """Remove an image from the catalogue; what only it needed goes with the next collection. Raises `NotFound`."""
+
+    async def computed(self, image: Image) -> dict[bytes, bytes]:
+        """The source address of each computed file of an image, by path."""
 
     def nodes(self) -> NodeReader:
         """A reader of nodes for worker threads (each thread may share it)."""

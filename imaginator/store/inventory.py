@@ -71,10 +71,9 @@ def delete_nodes(connection: sqlite3.Connection, nodes: Iterable[bytes]) -> None
     connection.executemany("DELETE FROM nodes WHERE id = ?", [(node,) for node in nodes])
 
 
-def put_nodes(connection: sqlite3.Connection, nodes: Mapping[bytes, bytes], now: float) -> None:
+def put_nodes(connection: sqlite3.Connection, nodes: Mapping[bytes, bytes]) -> None:
     """Write nodes over whatever is there."""
-    rows = [(node, now, data) for node, data in nodes.items()]
-    connection.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?)", rows)
+    connection.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?)", nodes.items())
 
 
 class Inventory:

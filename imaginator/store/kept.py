@@ -13,9 +13,10 @@ would not do. Kept trees are a courtesy: there are at most `MOST`, and the oldes
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -72,13 +73,14 @@ class Kept:
     async def load(self) -> None:
         """Find what an earlier daemon kept; what is of no use any more is removed."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        found = [(path, _read(path / _RECORD)) for path in self._directory.iterdir()]
-        whole = {path: tree for path, tree in found if tree is not None and tree.build_id == path.name}
-        for tree in sorted(whole.values(), key=lambda tree: tree.build_id):
-            self._add(tree)
-        for path, _ in found:
-            if path not in whole:
+        for path in sorted(self._directory.iterdir()):
+            tree = _read(path / _RECORD)
+            if tree is None or tree.build_id != path.name:
                 await self._discard(path)
+                continue
+            self._add(tree)
+            if not await self._layers.have(tree.layers):
+                await self._remove(tree, "layers that it stands on are missing")
         await self.expire()
 
     def _add(self, tree: KeptTree) -> None:
@@ -92,13 +94,20 @@ class Kept:
         return wall_time(self._reactor)
 
     async def keep(self, tree: KeptTree, directory: Path) -> None:
-        """Take the workspace of a build, in which nothing runs any more; raises ``OSError``."""
+        """Take the workspace of a build, in which nothing runs any more; raises ``OSError``.
+
+        It takes the place of an earlier one: a daemon that is killed runs a build once more.
+        """
         self._directory.mkdir(mode=0o700, exist_ok=True)
+        if tree.build_id in self._trees:
+            await self._remove(self._trees[tree.build_id], "its build has failed once more")
+        while len(self._trees) >= MOST:
+            if self._trees.keys() <= self._users.keys():
+                raise OSError(errno.EBUSY, f"somebody works in each of the {MOST} that there may be")
+            await self.trim()
         (directory / _RECORD).write_bytes(msgspec.json.encode(tree))
         directory.rename(self._directory / tree.build_id)
         self._add(tree)
-        while len(self._trees) > MOST:
-            await self.trim()
 
     def until(self, build_id: str) -> datetime | None:
         """When a build's tree goes; None where none is kept."""
@@ -156,7 +165,8 @@ class Kept:
         if close is not None:
             await close(f"the tree is removed: {reason}")
         gone = self._directory / f"{_GONE}{tree.build_id}"
-        (self._directory / tree.build_id).rename(gone)
+        with suppress(FileNotFoundError):  # somebody has removed it by hand
+            (self._directory / tree.build_id).rename(gone)
         self._pins.pop(tree.build_id).close()
         _log.info("the tree of build {id} is removed: {reason}", id=tree.build_id, reason=reason)
         await self._discard(gone)

@@ -73,6 +73,10 @@ class Layers:
         """Keep layers on the disk until the context is left, whatever becomes of their images."""
         return self._shelf.in_use(layers)
 
+    async def have(self, layers: Sequence[str]) -> bool:
+        """Whether all of these are on the disk."""
+        return not layers or await self._workers.run(self._shelf.has, layers)
+
     async def lowers(self, image: Image) -> tuple[tuple[str, ...], tuple[Path, ...]]:
         """The ids of an image's layers, bottom first, and their directories, topmost first."""
         ids = await self._present(image)

@@ -7,7 +7,6 @@ is damaged leaves the store when nothing can be restored from it any more.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,8 +82,7 @@ class Verification:
             self._report.add(Outcome.DAMAGED, f"the layers of image {stored.name} cannot be looked at: {error}")
             return
         if fresh:
-            now = time.time()
-            await self._bench.catalogue.write(lambda connection: put_nodes(connection, fresh, now))
+            await self._bench.catalogue.write(lambda connection: put_nodes(connection, fresh))
             inventory.intact |= fresh.keys()
             await self._bench.workers.run(inventory.reach)
 

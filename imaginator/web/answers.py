@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from importlib import resources
 
 from klein import Klein, KleinRenderable
 from klein.resource import KleinResource
 from twisted.internet.interfaces import ISSLTransport
 from twisted.web.iweb import IRequest
-from twisted.web.server import Request
 
 from imaginator.model.errors import ImaginatorError, NotAuthenticated, NotFound, NotPermitted
 
@@ -35,19 +35,37 @@ STATUS = {
 }
 """HTTP status by an error's code (`imaginator.model.errors`); all others are 500."""
 
+_ASKS_BY_ITSELF = re.compile(rb"/healthz|/(jsonrpc|RPC2|shell)(/.*)?", re.DOTALL)
+"""What is open to everybody, and what demands more than a certificate, and says so in its own form."""
+
 _STATIC = {"style.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8"}
 
 
 class SafeResource(KleinResource):
-    """An application whose every answer carries `HEADERS`."""
+    """An application whose every answer carries `HEADERS`.
 
-    def __init__(self, app: Klein) -> None:
+    ``guard`` is asked before anything else: it gives the answer to a request that is refused, None to others.
+    """
+
+    def __init__(self, app: Klein, guard: Callable[[IRequest], bytes | None]) -> None:
         super().__init__(app)
+        self._guard = guard
 
     def render(self, request: IRequest) -> KleinRenderable:
-        """Answer a request."""
+        """Answer a request; Klein would log a traceback for an address that is not UTF-8."""
         set_headers(request, HEADERS)
-        return super().render(request)
+        if not _is_text(request):
+            return plain(request, "The address is not UTF-8.", 400)
+        refusal = self._guard(request)
+        return super().render(request) if refusal is None else refusal
+
+
+def _is_text(request: IRequest) -> bool:
+    try:
+        b"/".join((request.getRequestHostname(), *request.prepath, *request.postpath)).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def set_headers(request: IRequest, headers: Mapping[str, str]) -> None:
@@ -81,13 +99,27 @@ def static_file(request: IRequest, name: str) -> bytes:
     return resources.files("imaginator.web").joinpath("static", name).read_bytes()
 
 
-def require_certificate(request: Request) -> None:
-    """Raise `NotPermitted` on plain HTTP and `NotAuthenticated` where the client showed no certificate.
+def is_page(request: IRequest) -> bool:
+    """Whether it is one of the pages that ``--pages identity`` closes."""
+    return not _ASKS_BY_ITSELF.fullmatch(request.path)
+
+
+def has_certificate(transport: object) -> bool:
+    """Whether a connection's client has shown a certificate that is still good."""
+    secure = ISSLTransport(transport, None)
+    try:
+        return secure is not None and secure.getPeerCertificate() is not None
+    except NotAuthenticated:
+        return False
+
+
+def require_certificate(request: IRequest, what: str) -> None:
+    """Raise `NotPermitted` on plain HTTP and `NotAuthenticated` without a good certificate, for ``what`` needs one.
 
     One that is shown has been verified: TLS ends the handshake otherwise.
     """
-    transport = ISSLTransport(request.transport, None)
+    transport = ISSLTransport(request.transport, None)  # type: ignore[attr-defined]
     if transport is None:
-        raise NotPermitted("downloads need HTTPS with a client certificate")
+        raise NotPermitted(f"{what} need HTTPS with a client certificate")
     if transport.getPeerCertificate() is None:
-        raise NotAuthenticated("downloads need a client certificate")
+        raise NotAuthenticated(f"{what} need a client certificate")

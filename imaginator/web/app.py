@@ -1,19 +1,17 @@
 """The pages' addresses, and what stands behind each: gather, then render or stream.
 
-Addresses are the original's where it had the page (`imaginator.web.queries` tells how they name a thing). Nothing
-here acts: every handler only reads.
+Addresses are the original's where it had the page (`imaginator.web.queries` tells how they name a thing). Handlers of
+GET only read; what a POST does is in `imaginator.web.acting`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
 
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -23,11 +21,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from imaginator.model.clock import wall_time
 from imaginator.model.errors import ImaginatorError, NotFound
-from imaginator.model.names import check_build_id, check_image_name, check_stream_name, stream_of
 from imaginator.store.history import BuildQuery
-from imaginator.store.tar import tar_blocks
+from imaginator.web.acting import Acting
 from imaginator.web.answers import (
     SafeResource,
+    is_page,
     plain,
     require_certificate,
     set_headers,
@@ -35,52 +33,22 @@ from imaginator.web.answers import (
     status_of,
     wants_page,
 )
+from imaginator.web.build_pages import BuildPages
+from imaginator.web.image_pages import ImagePages
+from imaginator.web.log_page import LogPage
+from imaginator.web.meters import Meters
 from imaginator.web.metrics import Numbers, exposition, stages_of
-from imaginator.web.overview import newest_first, stream_lines
-from imaginator.web.pages import Pages, plain_log
-from imaginator.web.queries import parse_query
-from imaginator.web.streaming import ThreadBlocks, log_blocks, send
-
-if TYPE_CHECKING:
-    from imaginator.schedule.builder import Builder, LogView
-    from imaginator.store.workers import Workers
-
-TAIL = 64 * 1024
-"""How many bytes of a log's end a build's page shows."""
-
-MOST_IMAGES = 1000
-"""How many images one page lists."""
-
-MOST_QUEUED = 100
-"""How many queued builds the status page names."""
-
-LAST_BUILDS = 20
-"""How many builds a stream's page lists."""
+from imaginator.web.pages import Pages
+from imaginator.web.reference_page import ReferencePage
+from imaginator.web.status_page import StatusPage
+from imaginator.web.store_page import StorePage
+from imaginator.web.stream_pages import StreamPages
+from imaginator.web.view import View, WebParts
 
 HEALTH_DEADLINE = 5.0
 """Seconds that the catalogue may take to answer before the daemon is not well."""
 
-_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _log = Logger()
-
-
-class WebParts(NamedTuple):
-    """What the pages are made of.
-
-    ``redact`` replaces secrets in a text. ``rpc`` answers below ``/jsonrpc``, and ``shell`` at ``/shell``; None while
-    they are closed.
-    ``recent_log`` gives the daemon's last log lines. ``public_downloads`` opens images to clients without a
-    certificate.
-    """
-
-    builder: Builder
-    workers: Workers
-    redact: Callable[[str], str]
-    reactor: IReactorTime
-    rpc: IResource | None = None
-    recent_log: Callable[[], Sequence[str]] | None = None
-    public_downloads: bool = False
-    shell: IResource | None = None
 
 
 class Web:
@@ -92,135 +60,152 @@ class Web:
         self._parts = parts
         self._builder = parts.builder
         self._store = parts.builder.store
-        self._pages = Pages(parts.redact, self._now)
-        self._started = self._now()
+        common = (parts, Pages(parts.redact, self._now), self._now())
+        self._view = View(*common)
+        self._status = StatusPage(*common)
+        self._acting = Acting(*common)
+        self._streams = StreamPages(*common)
+        self._images = ImagePages(*common)
+        self._builds = BuildPages(*common)
+        self._journal = LogPage(*common)
+        self._reference = ReferencePage(*common)
+        self._stored = StorePage(*common)
         self._begun = self._parts.reactor.seconds()
 
     def resource(self) -> SafeResource:
         """The root of the site."""
-        return SafeResource(self.app)
+        return SafeResource(self.app, self._refuse)
+
+    def _refuse(self, request: IRequest) -> bytes | None:
+        """The answer to whoever may not see the pages."""
+        try:
+            if self._parts.identified and is_page(request):
+                require_certificate(request, "pages")
+        except ImaginatorError as error:
+            return self._error(request, status_of(error), str(error))
+        return None
 
     def _now(self) -> datetime:
         return wall_time(self._parts.reactor)
 
-    def _page(self, request: IRequest, template: str, **values: object) -> bytes:
-        set_headers(request, {"Content-Type": "text/html; charset=utf-8"})
-        has_log = self._parts.recent_log is not None
-        return self._pages.render(template, has_log=has_log, started=self._started, **values)
-
     @app.route("/", methods=["GET"])
     async def status(self, request: Request) -> bytes:
         """What is being built, what waits, what failed and what came out; errors of the configuration."""
-        images = newest_first(await self._store.list())
-        return self._page(request, "status.html", status=self._builder.status(), images=images, most_queued=MOST_QUEUED)
+        return await self._status.show(request)
 
     @app.route("/showImageStreams", methods=["GET"])
     async def streams(self, request: Request) -> bytes:
         """Every stream with its latest image."""
-        lines = stream_lines(self._builder.status().streams, await self._store.list())
-        return self._page(request, "streams.html", lines=lines)
+        return await self._streams.all(request)
 
     @app.route("/showImageStream", methods=["GET"])
     async def stream(self, request: Request) -> bytes:
         """One stream: its latest image in short, its images and its last builds."""
-        name = check_stream_name(parse_query(request.uri).name)
-        images = [image for image in await self._store.list(name) if stream_of(image.name) == name]
-        configured = name in self._builder.status().streams
-        if not (configured or images):
-            raise NotFound(f"unknown stream: {name}")
-        builds = await self._builder.builds(BuildQuery(stream_name=name, limit=LAST_BUILDS))
-        return self._page(
-            request,
-            "stream.html",
-            name=name,
-            configured=configured,
-            images=newest_first(images),
-            verdict=self._builder.automation.verdicts.get(name),
-            latest=await self._store.get(newest_first(images)[0].name) if images else None,
-            builds=[build for build in builds if build.request.stream_name == name],
-        )
+        return await self._streams.one(request)
+
+    @app.route("/showDirectedGraph", methods=["GET"])
+    async def graph(self, request: Request) -> None:
+        """Which stream builds on which, drawn."""
+        await self._streams.graph(request)
+
+    @app.route("/showDirectedGraph", methods=["POST"])
+    async def regenerate_graph(self, request: Request) -> bytes:
+        """Find that out anew."""
+        return await self._acting.regenerate(request)
+
+    @app.route("/cancelBuild", methods=["POST"])
+    async def cancel_build(self, request: Request) -> bytes:
+        """End a build."""
+        return await self._acting.cancel(request)
+
+    @app.route("/buildNow", methods=["POST"])
+    async def build_now(self, request: Request) -> bytes:
+        """Build a stream now."""
+        return await self._acting.build(request)
 
     @app.route("/listImages", methods=["GET"])
     async def images(self, request: Request) -> bytes:
-        """The images, latest first; those of a stream, or of all below a name, where one is given."""
-        name = parse_query(request.uri).name
-        images = newest_first(await self._store.list(check_stream_name(name) if name else ""))
-        return self._page(
-            request, "images.html", name=name, images=images[:MOST_IMAGES], left_out=max(len(images) - MOST_IMAGES, 0)
-        )
+        """The images, latest first."""
+        return await self._images.all(request)
+
+    @app.route("/showStore", methods=["GET"])
+    async def show_store(self, request: Request) -> bytes:
+        """What the store holds, now and before."""
+        return await self._stored.show(request)
 
     @app.route("/showImage", methods=["GET"])
-    async def image(self, request: Request) -> bytes:
-        """All that is said about one image."""
-        image = await self._store.get(check_image_name(parse_query(request.uri).name))
-        return self._page(request, "image.html", image=image)
+    async def image(self, request: Request) -> bytes | None:
+        """All that is said about one image, or the files at a path of it."""
+        return await self._images.one(request)
 
-    @app.route("/showBuild", methods=["GET"])
-    async def build(self, request: Request) -> bytes:
-        """One build, with the end of its log."""
-        record = await self._builder.get(check_build_id(parse_query(request.uri).name))
-        begin, end, text = await self._tail(record.build_id)
-        kept_until = self._builder.kept_until(record.build_id)
-        return self._page(request, "build.html", record=record, kept_until=kept_until, begin=begin, end=end, text=text)
-
-    async def _tail(self, build_id: str) -> tuple[int, int, str]:
-        """The last whole lines of a log with the offsets where they begin and end; nothing where it is gone."""
-        try:
-            log = await self._builder.log(build_id)
-        except NotFound:
-            return 0, 0, ""
-        begin = max(log.size - TAIL, 0)
-        data = await log.read(begin, TAIL)
-        whole = data.partition(b"\n")[2] if begin else data
-        return begin, begin + len(data), plain_log(whole)
-
-    @app.route("/showBuildLog", methods=["GET"])
-    async def build_log(self, request: Request) -> None:
-        """The log of a build, named by its id or by its image."""
-        name = parse_query(request.uri).name
-        check = check_image_name if "/" in name else check_build_id
-        await self._send_log(request, await self._builder.log(check(name)))
-
-    @app.route("/showCurrentBuildLog", methods=["GET"])
-    async def current_log(self, request: Request) -> None:
-        """The log of the build of a stream that runs now."""
-        name = check_stream_name(parse_query(request.uri).name)
-        await self._send_log(request, await self._builder.current_log(name))
-
-    @app.route("/showLastBuildLog", methods=["GET"])
-    async def last_log(self, request: Request) -> None:
-        """The log of the last finished build of a stream."""
-        name = check_stream_name(parse_query(request.uri).name)
-        await self._send_log(request, await self._builder.last_log(name))
-
-    async def _send_log(self, request: Request, log: LogView) -> None:
-        query = parse_query(request.uri)
-        follow = query.follow and request.method != b"HEAD"
-        await send(request, log_blocks(log, query.offset, follow), _TEXT)
+    @app.route("/showDifference", methods=["GET"])
+    async def difference(self, request: Request) -> None:
+        """What two images differ in."""
+        await self._images.difference(request)
 
     @app.route("/getImage", methods=["GET"])
     async def download(self, request: Request) -> None:
         """An image as a tar archive."""
-        if not self._parts.public_downloads:
-            require_certificate(request)
-        image = await self._store.get(check_image_name(parse_query(request.uri).name))
-        file_name = image.name.replace("/", "-").replace(":", "-")
-        headers = {
-            "Content-Type": "application/x-tar",
-            "Content-Disposition": f'attachment; filename="{file_name}.tar"',
-        }
-        with self._store.hold() as hold:
-            await hold.image(image)
-            source = ThreadBlocks(tar_blocks(image, self._store), self._parts.workers)
-            try:
-                await send(request, source, headers)
-            finally:
-                # Nobody waits for it: the client may be gone, and with it whoever asked.
-                source.close()
+        await self._images.download(request)
+
+    @app.route("/getFile", methods=["GET"])
+    async def content(self, request: Request) -> None:
+        """The content of one file of an image."""
+        await self._images.content(request)
+
+    @app.route("/showBuild", methods=["GET"])
+    async def build(self, request: Request) -> bytes:
+        """One build, with the end of its log."""
+        return await self._builds.one(request)
+
+    @app.route("/showBuildLog", methods=["GET"])
+    async def build_log(self, request: Request) -> None:
+        """The log of a build, named by its id or by its image."""
+        await self._builds.log(request)
+
+    @app.route("/showBuildTimes", methods=["GET"])
+    async def build_times(self, request: Request) -> bytes:
+        """When the lines of a build's log were written."""
+        return await self._builds.times(request)
+
+    @app.route("/showCurrentBuildLog", methods=["GET"])
+    async def current_log(self, request: Request) -> None:
+        """The log of the build of a stream that runs now."""
+        await self._builds.current_log(request)
+
+    @app.route("/showLastBuildLog", methods=["GET"])
+    async def last_log(self, request: Request) -> None:
+        """The log of the last finished build of a stream."""
+        await self._builds.last_log(request)
+
+    @app.route("/events", methods=["GET"])
+    async def events(self, request: Request) -> None:
+        """What becomes of all builds, or of one and its log, as server-sent events."""
+        await self._builds.events(request)
+
+    @app.route("/showBuildLogArchive", methods=["GET"])
+    async def archive(self, request: Request) -> bytes:
+        """The builds that are searched for."""
+        return await self._builds.archive(request)
+
+    @app.route("/show<kind>Builds", methods=["GET"])
+    async def some_builds(self, request: Request, kind: str) -> bytes:
+        """All builds of a result: ``showErrorBuilds`` and its like."""
+        return await self._builds.some(request, _result(kind))
+
+    @app.route("/showStream<kind>Builds", methods=["GET"])
+    async def builds_of_stream(self, request: Request, kind: str) -> bytes:
+        """Those of a stream."""
+        return await self._builds.of_stream(request, _result(kind))
+
+    @app.route("/showRequestor<kind>Builds", methods=["GET"])
+    async def builds_of_requester(self, request: Request, kind: str) -> bytes:
+        """Those of a user."""
+        return await self._builds.of_requester(request, _result(kind))
 
     @app.route("/healthz", methods=["GET"])
     async def health(self, request: Request) -> bytes:
-        """Whether the reactor and the catalogue work, for supervisors."""
+        """Whether the reactor and the catalogue work, and all can be written down, for supervisors."""
         asked = Deferred.fromCoroutine(self._builder.builds(BuildQuery(limit=1)))
         try:
             await asked.addTimeout(HEALTH_DEADLINE, self._parts.reactor)
@@ -228,12 +213,13 @@ class Web:
             return plain(request, f"the catalogue did not answer within {HEALTH_DEADLINE:.0f} s", 503)
         except ImaginatorError as error:
             return plain(request, self._parts.redact(str(error)), 503)
-        return plain(request, "ok")
+        trouble = self._builder.status().trouble
+        return plain(request, self._parts.redact(trouble) or "ok", 503 if trouble else 200)
 
     @app.route("/metrics", methods=["GET"])
     async def metrics(self, request: Request) -> bytes:
         """The figures for Prometheus."""
-        status = self._builder.status()
+        status, disk = self._builder.status(), os.statvfs(self._parts.state_dir)
         states = ("running", "queued", "failed", "good")
         numbers = Numbers(
             builds={state: len(getattr(status, state)) for state in states},
@@ -243,17 +229,31 @@ class Web:
             configuration_errors=len(status.errors),
             rpc_open=not status.rpc_closed,
             builds_wait=bool(status.obstacle),
+            tls=self._parts.tls(),
             uptime=self._parts.reactor.seconds() - self._begun,
+            free=disk.f_bavail * disk.f_frsize,
+            size=disk.f_blocks * disk.f_frsize,
+            usage=self._parts.usage.latest if self._parts.usage else None,
+            connections=self._parts.connections(),
+            reload_errors=self._parts.reload_errors(),
         )
         set_headers(request, {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-        return exposition(numbers)
+        return exposition(numbers, self._parts.meters or Meters())
 
     @app.route("/logs", methods=["GET"])
-    def logs(self, request: Request) -> bytes:
-        """The daemon's own last log lines."""
-        if self._parts.recent_log is None:
-            raise NotFound("this daemon keeps no log in memory")
-        return self._page(request, "logs.html", lines=self._parts.recent_log())
+    async def logs(self, request: Request) -> bytes:
+        """The daemon's own last log entries."""
+        return await self._journal.show(request)
+
+    @app.route("/logs/dump", methods=["GET"])
+    def dumped_log(self, request: Request) -> bytes:
+        """The same as plain text."""
+        return self._journal.dump(request)
+
+    @app.route("/showMethods", methods=["GET"])
+    async def methods(self, request: Request) -> bytes:
+        """The operations for programs."""
+        return await self._reference.show(request)
 
     @app.route("/static/<name>", methods=["GET"])
     def static(self, request: Request, name: str) -> bytes:
@@ -261,15 +261,13 @@ class Web:
         return static_file(request, name)
 
     @app.route("/jsonrpc", branch=True)
+    @app.route("/RPC2", branch=True)
+    @app.route("/shell", branch=True)
     def rpc(self, request: Request) -> IResource | bytes:
         """The operations for programs, where they are served."""
         reason = self._builder.rpc_closed or "RPC is not served"
-        return self._parts.rpc or plain(request, self._parts.redact(reason), 503)
-
-    @app.route("/shell", methods=["POST"])
-    def shell(self, request: Request) -> IResource | bytes:
-        """A shell in the tree of a failed build, for programs."""
-        return self._parts.shell or plain(request, "shells are not served", 503)
+        name = request.path.decode("latin-1").split("/")[1]
+        return self._parts.rpc.get(name) or plain(request, self._parts.redact(reason), 503)
 
     @app.handle_errors(ImaginatorError)
     def failed(self, request: IRequest, failure: Failure) -> bytes:
@@ -296,4 +294,12 @@ class Web:
         if not wants_page(request):
             return plain(request, self._parts.redact(sentence), status)
         request.setResponseCode(status)
-        return self._page(request, "error.html", status=status, sentence=sentence)
+        return self._view.page(request, "error.html", status=status, sentence=sentence)
+
+
+def _result(kind: str) -> str:
+    """The result that the original's addresses mean; raises `NotFound` for other words."""
+    try:
+        return {"All": "", "Good": "good", "Error": "failed"}[kind]
+    except KeyError:
+        raise NotFound("There is no such page.") from None

@@ -5,24 +5,35 @@ Every value that a template shows passes the redactor, then HTML escaping.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+import stat
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from imaginator import __version__
 from imaginator.model.build import BuildRecord, Stage
 from imaginator.model.durations import format_size
+from imaginator.model.tree import Inode, Kind
+from imaginator.store.contrast import Directory
 
-_CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # ECMA-48 control sequences: colours, cursor movements
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # operating system commands: window titles
-    r"|[\x00-\x08\x0b-\x1f\x7f]"
-)
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_MINUS = "\N{MINUS SIGN}"
+
+_FILE_TYPES = {
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.REGULAR: stat.S_IFREG,
+    Kind.COMPUTED: stat.S_IFREG,
+    Kind.SYMLINK: stat.S_IFLNK,
+    Kind.CHARACTER: stat.S_IFCHR,
+    Kind.BLOCK: stat.S_IFBLK,
+    Kind.FIFO: stat.S_IFIFO,
+}
 
 
 class Pages:
@@ -31,7 +42,12 @@ class Pages:
     def __init__(self, redact: Callable[[str], str], now: Callable[[], datetime]) -> None:
         self._redact = redact
         self._now = now
-        self._environment = Environment(
+
+    @cached_property
+    def _environment(self) -> Environment:
+        from jinja2 import Environment, PackageLoader, StrictUndefined  # a start needs no page, and it takes long
+
+        environment = Environment(
             loader=PackageLoader("imaginator.web"),
             autoescape=True,
             undefined=StrictUndefined,
@@ -39,14 +55,23 @@ class Pages:
             lstrip_blocks=True,
             finalize=self._shown,
         )
-        self._environment.globals.update(version=__version__, now=now, stages=list(Stage))
-        self._environment.filters.update(
-            when=self.when, until=self.until, lasted=self.lasted, duration=duration, size=format_size, link=link
-        )
+        environment.globals.update(version=__version__, now=self._now, stages=list(Stage))
+        environment.filters.update(
+            when=self.when, until=self.until, lasted=self.lasted, duration=duration, size=format_size, link=link,
+            ticking=self.ticking, age=self.age,
+            path=path_text, path_link=path_link, last_part=last_part, mode=mode_text, modified=modified,
+            growth=growth, numbers=numbers,
+        )  # fmt: skip
+        return environment
 
     def render(self, template: str, **values: object) -> bytes:
         """The page that ``template`` makes of ``values``, in UTF-8."""
         return self._environment.get_template(template).render(values).encode("utf-8", "replace")
+
+    def parts(self, template: str, **values: object) -> Generator[bytes]:
+        """The same in parts as they are made, which may be by a thread."""
+        for part in self._environment.get_template(template).generate(values):
+            yield part.encode("utf-8", "replace")
 
     def _shown(self, value: Any) -> Any:
         """What is inserted for ``value``; markup is our own and holds nothing from outside but times."""
@@ -55,21 +80,36 @@ class Pages:
     def when(self, moment: datetime) -> Markup:
         """A time in the past as its age, with the exact time for whoever asks."""
         age = (self._now() - moment).total_seconds()
-        return _time(moment, f"{duration(_coarse(age))} ago" if age >= 10 else "just now")
+        return _time(moment, f"{duration(_coarse(age))} ago" if age >= 10 else "just now", ages=True)
 
     def until(self, moment: datetime | None) -> Markup:
         """When something expires; None is never."""
         if moment is None:
             return Markup("never")
         left = (moment - self._now()).total_seconds()
-        return _time(moment, f"in {duration(_coarse(left))}" if left > 0 else "expired")
+        return _time(moment, f"in {duration(_coarse(left))}" if left > 0 else "expired", ages=left > 0)
 
     def lasted(self, record: BuildRecord) -> str:
-        """How long a build took, or has taken so far; empty if it has not started."""
+        """How long a build took, or has taken so far; empty if it has not started.
+
+        Its stages tell it better than the clock, which may have been set meanwhile.
+        """
         if record.started_at is None:
             return ""
+        if record.finished_at is not None and record.stages:
+            return duration(sum(time.seconds for time in record.stages))
         end = record.finished_at or self._now()
         return duration((end - record.started_at).total_seconds())
+
+    def ticking(self, record: BuildRecord) -> str | Markup:
+        """The same, such that a browser lets it go on while the build does."""
+        if record.started_at is None or record.finished_at is not None:
+            return self.lasted(record)
+        return Markup('<time data-since="{}">{}</time>').format(record.started_at.timestamp(), self.lasted(record))
+
+    def age(self, record: BuildRecord) -> float:
+        """For how many seconds a build has been at work."""
+        return (self._now() - record.started_at).total_seconds() if record.started_at else 0.0
 
 
 def duration(seconds: float) -> str:
@@ -94,14 +134,53 @@ def link(name: str) -> str:
     return quote(name, safe="/:@~+,")
 
 
-def plain_log(data: bytes) -> str:
-    """A part of a build log as a page shows it: no colours, no other control characters, progress bars at their end."""
-    lines = data.decode("utf-8", "replace").split("\n")
-    return _CONTROL.sub("", "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines))
+def path_text(path: bytes) -> str:
+    """A path as people can read it, whatever bytes it has."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
-def _time(moment: datetime, text: str) -> Markup:
+def path_link(path: bytes) -> str:
+    """A path as the value of an option in an address."""
+    return quote(path, safe="/:@~+,")
+
+
+def last_part(path: bytes) -> str:
+    """The name of a file, for people; of the root its path."""
+    return path_text(path.rpartition(b"/")[2] or path)
+
+
+def modified(nanoseconds: int) -> Markup:
+    """A file's time, to the second."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=nanoseconds // 10**9)
+    return _time(moment, moment.strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def mode_text(inode: Inode) -> str:
+    """What kind of file it is and who may do what with it, as ``ls`` shows it."""
+    return stat.filemode(_FILE_TYPES[inode.kind] | inode.mode)
+
+
+def growth(count: int) -> str:
+    """By how many bytes something has grown, or shrunk."""
+    sign = "+" if count > 0 else _MINUS if count < 0 else ""
+    return f"{sign}{format_size(abs(count))}"
+
+
+def numbers(directory: Directory) -> str:
+    """How many files of a directory differ, and by how much."""
+    of = directory.sum
+    counts = {"added": of.added, "removed": of.removed, "changed": of.changed}
+    words = [f"{count:,} {word}" for word, count in counts.items() if count]
+    return ", ".join([*words, growth(of.growth)] if of.growth else words)
+
+
+def _time(moment: datetime, text: str, ages: bool = False) -> Markup:
+    """A time that says in full what it is; one that ``ages`` is kept up to date by a browser."""
     exact = moment.astimezone(UTC)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        exact.strftime("%Y-%m-%dT%H:%M:%SZ"), exact.strftime("%A %d %B %Y, %H:%M:%S UTC"), text
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
+        exact.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        exact.strftime("%A %d %B %Y, %H:%M:%S UTC"),
+        Markup(" data-age") if ages else "",
+        text,
     )

@@ -61,6 +61,11 @@ class Gate:
             await self._waiting
 
 
+async def nothing() -> bytes:
+    """The source of an empty answer."""
+    return b""
+
+
 async def send(request: Request, source: Source, headers: Mapping[str, str]) -> None:
     """Answer with the blocks of ``source`` under ``headers``.
 
@@ -80,19 +85,20 @@ async def send(request: Request, source: Source, headers: Mapping[str, str]) -> 
     except Exception:
         _log.failure("an answer to {path} was cut off", path=request.path.decode("utf-8", "replace"))
         cast(ITCPTransport, request.transport).abortConnection()
-    request.unregisterProducer()
+    if request.channel is not None:  # the client is still there
+        request.unregisterProducer()
 
 
-def log_blocks(log: LogView, offset: int, follow: bool) -> Source:
-    """The blocks of a build log from ``offset`` on; with ``follow`` until its build is finished."""
+def log_blocks(log: LogView, offset: int, follow: bool, until: int) -> Source:
+    """The blocks of a build log from ``offset`` to ``until``; with ``follow`` until its build is finished."""
 
     async def next_block() -> bytes:
         nonlocal offset
         while True:
             last = log.finished or not follow
-            block = await log.read(offset, BLOCK)
+            block = await log.read(offset, max(0, min(BLOCK, until - offset)))
             offset += len(block)
-            if block or last:
+            if block or last or offset >= until:
                 return block
             await log.grown(offset)
 

@@ -9,9 +9,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from imaginator.build.buildlog import LONGEST_LINE, BuildLog
+from imaginator.build.buildlog import GAP, LONGEST_LINE, TOGETHER, BuildLog
 from imaginator.model.build import Stage, StageTime
+from imaginator.model.marks import Mark
 from imaginator.model.redaction import Redactor
+from tests.support.small_disk import small_disk
 
 MakeLog = Callable[..., BuildLog]
 
@@ -64,6 +66,22 @@ def test_stages_are_timed(make_log: MakeLog, clock: Clock) -> None:
     assert "=== fetch\n=== fetch: 1.5s\n=== pack\n=== pack: 250ms\n" == log.path.read_text()
 
 
+def test_lines_have_times(make_log: MakeLog, clock: Clock) -> None:
+    """Marks tell when what follows was written, and when its step began."""
+    log = make_log()
+    log.note("first")
+    clock.advance(1)
+    log.stage(Stage.FETCH)
+    clock.advance(0.5)
+    log.log(b"half a")
+    clock.advance(0.5)
+    log.log(b" line\nand more\n")
+    log.finish()
+    text = log.path.read_bytes()
+
+    assert [Mark(0, 0, 0), Mark(6, 1000, 1000), Mark(text.index(b"half"), 2000, 1000)] == list(log.marks)
+
+
 def test_output_is_bounded_but_notes_are_not_lost(make_log: MakeLog) -> None:
     """Past the limit the output is dropped, which is said once; what the build says itself still comes."""
     log = make_log(limit=10)
@@ -105,6 +123,24 @@ def test_followers_are_woken(make_log: MakeLog) -> None:
     assert log.grown(6).called
 
 
+def test_many_followers_are_woken_in_turns(make_log: MakeLog, clock: Clock) -> None:
+    """A few at once, the others later, though the log ends meanwhile; one who has gone is not woken."""
+    log = make_log()
+    woken: list[int] = []
+    followers = [log.grown(0) for _ in range(60)]
+    for number, follower in enumerate(followers):
+        follower.addCallbacks(lambda _, number=number: woken.append(number), lambda _: None)
+    log.log(b"line\n")
+    log.log(b"line\n")
+    at_once = list(woken)
+    followers[-1].cancel()
+    log.finish()
+    while clock.getDelayedCalls():
+        clock.advance(0)
+
+    assert (list(range(TOGETHER)), list(range(59))) == (at_once, woken)
+
+
 def test_a_secret_in_an_endless_line_is_not_torn(tmp_path: Path) -> None:
     """Output without line ends appears at last, and a secret in it is replaced wherever the chunks meet."""
     log = BuildLog(tmp_path / "log", Redactor({"TOKEN": "correct-horse"}), Clock())
@@ -121,3 +157,22 @@ def test_a_secret_in_an_endless_line_is_not_torn(tmp_path: Path) -> None:
     text = (tmp_path / "log").read_bytes()
     assert 2 == text.count(b"$TOKEN")
     assert b"horse" not in text
+
+
+def test_a_disk_that_takes_nothing_more(tmp_path: Path) -> None:
+    """What does not fit is lost, which is said when there is room again; the size is that of the file."""
+    with small_disk(tmp_path, "disk", 4) as disk:
+        log = BuildLog(disk.root / "log", Redactor({}), Clock())
+        log.note("before")
+        disk.fill()
+        log.log(b"x" * 8192 + b"lost\n")
+        size, found = log.size, log.path.stat().st_size
+        disk.empty()
+        log.note("after")
+        log.finish()
+        text = log.path.read_bytes()
+
+    assert size == found
+    assert text.startswith(b"before\n")
+    assert text.endswith(GAP + b"after\n")
+    assert b"lost" not in text

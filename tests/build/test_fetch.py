@@ -130,6 +130,15 @@ async def test_redirects_are_followed(fetcher: Fetcher) -> None:
     assert b"here" == fetched.data
 
 
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1/x", "file:///etc/passwd", "http://[::1/"])
+@pytest_twisted.ensureDeferred
+async def test_redirects_elsewhere_are_not_followed(fetcher: Fetcher, place: str) -> None:
+    """A server cannot send the daemon out of HTTP, nor to no place at all."""
+    async with server(old=Redirect(place.encode())) as url:
+        with pytest.raises(ConfigurationError, match="no proper answer: (SchemeNotSupported|ValueError)"):
+            await fetcher.fetch(url + "old")
+
+
 @pytest_twisted.ensureDeferred
 async def test_errors_show_the_public_url(fetcher: Fetcher) -> None:
     """A refusal names the status and the form of the URL that may be shown."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from imaginator.build.retry import DELAYS, retried
-from imaginator.model.errors import BuildFailed, ConfigurationError
+from imaginator.model.errors import BuildFailed, ConfigurationError, Unreachable
 
 
 class Flaky:
@@ -46,7 +46,14 @@ def test_success_after_failures() -> None:
     assert "no mirror\ntrying again in 1 s" == flaky.told[0]
 
 
-@pytest.mark.parametrize(("error", "calls"), [(BuildFailed("x"), len(DELAYS) + 1), (ConfigurationError("x", "y"), 1)])
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (BuildFailed("x"), len(DELAYS) + 1),
+        (Unreachable("x", "y"), len(DELAYS) + 1),
+        (ConfigurationError("x", "y"), 1),
+    ],
+)
 def test_lasting_failure(error: Exception, calls: int) -> None:
     """A lasting failure is raised after the last try, one that no try can mend at once."""
     flaky = Flaky(99, error)
@@ -54,3 +61,15 @@ def test_lasting_failure(error: Exception, calls: int) -> None:
     start(flaky, Clock()).addErrback(failures.append)
 
     assert ([error], calls) == ([failure.value for failure in failures], flaky.calls)
+
+
+def test_cancelled_in_a_pause() -> None:
+    """It ends at once, and nothing is tried again."""
+    flaky, clock = Flaky(99, BuildFailed("x")), Clock()
+    failures: list[Failure] = []
+    result = ensureDeferred(retried(clock, flaky.attempt, flaky.told.append)).addErrback(failures.append)
+    clock.advance(DELAYS[0])
+    result.cancel()
+
+    assert [CancelledError] == [failure.type for failure in failures]
+    assert ([], 2) == (clock.getDelayedCalls(), flaky.calls)

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from imaginator.cli.main import builder_tool
 
 ROOT = Path(__file__).parents[2]
+SAMPLES = sorted([*(ROOT / "etc").glob("*.json"), *(ROOT / "etc/samples").rglob("*.json")])
 
 
 def run(*words: str | Path) -> Result:
@@ -60,7 +61,7 @@ def test_problems_for_programs(tmp_path: Path) -> None:
     assert [] == json.loads(run("check-manifest", "--json", ROOT / "demo/manifests/hello").stdout)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "etc").rglob("*.json")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
 def test_the_shipped_samples(path: Path) -> None:
     """Nothing is wrong with them, nor doubtful."""
     result = run("check-config", path)

@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 import pytest
 import pytest_twisted
+from twisted.web.resource import Resource
+from twisted.web.server import Request
 
 from imaginator.cli.fetching import save, unpack
 from imaginator.model.image import Image
@@ -143,7 +145,7 @@ def test_an_archive_that_ends_early_is_damaged(tmp_path: Path, size: int) -> Non
     """Wherever it was cut, between two members or in the mark at its end, nothing stays of it."""
     data = archive(member("a"), member("b")).getvalue()[: 8 * UNIT] + bytes(2 * UNIT)
     unpack(io.BytesIO(data), tmp_path / "whole")
-    with pytest.raises(tarfile.ReadError):
+    with pytest.raises(click.ClickException, match="archive is damaged"):
         unpack(io.BytesIO(data[:size]), tmp_path / "root")
 
     assert ["whole"] == os.listdir(tmp_path)
@@ -182,9 +184,19 @@ def test_an_unknown_type_is_refused(tmp_path: Path) -> None:
         unpack(archive(member("x", b"Z")), tmp_path / "root")
 
 
+class EchoPage(Resource):
+    """A page that is the address that was asked for."""
+
+    isLeaf = True  # noqa: N815
+
+    def render_GET(self, request: Request) -> bytes:  # noqa: N802
+        """The address."""
+        return request.uri
+
+
 @pytest_twisted.ensureDeferred
 async def test_command(tool: Tool) -> None:
-    """The command saves FILE.tar and unpacks into DIR, by image or by stream; a broken answer is an error."""
+    """The command saves FILE.tar or FILE.tar.zst, and unpacks into DIR, by image or stream, or tells of an error."""
     assert isinstance(tool.site.builder.store, FakeStore)
     tool.site.builder.store.images[NAME] = Image(name=NAME, root=EMPTY_ROOT, created_at=START)
     data = archive(member("file")).getvalue()
@@ -194,10 +206,16 @@ async def test_command(tool: Tool) -> None:
     tool.site.root.putChild(b"getImage", BytesPage(data[:600], cut=True))
     broken = await tool.run("get-image", NAME, "-o", "y.tar")
 
+    tool.site.root.putChild(b"getImage", EchoPage())
+    squeezed = await tool.run("get-image", NAME, "-o", "z.tar.zst")
+    asked = (tool.home / "z.tar.zst").read_text()
+
+    assert (f"{NAME}: z.tar.zst\n", 0) == squeezed[1:]
+    assert f"/getImage?{NAME}&compress=zstd" == asked
     assert [(f"{NAME}: x.tar\n", 0), (f"{NAME}: root\n", 0)] == [said[1:] for said in (saved, unpacked)]
     assert data == (tool.home / "x.tar").read_bytes()
     assert ["file"] == os.listdir(tool.home / "root")
     assert ("", 1) == (broken.out, broken.status)
     assert broken.err.startswith("Error: ")
     assert 1 == len(broken.err.splitlines())
-    assert {".ssl", "x.tar", "root"} == set(os.listdir(tool.home))
+    assert {".ssl", "x.tar", "z.tar.zst", "root"} == set(os.listdir(tool.home))

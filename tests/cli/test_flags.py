@@ -9,7 +9,7 @@ import pytest
 from imaginator.cli.flags import Spelling, modernise, read_flags
 from imaginator.cli.main import builder_tool
 
-SPELLING = Spelling.of(builder_tool)
+SPELLING = Spelling(builder_tool)
 
 
 @pytest.mark.parametrize(

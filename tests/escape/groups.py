@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imaginator.sandbox.limits import FOLDER, ROOT, available
+from imaginator.sandbox.delegation import ROOT
+from imaginator.sandbox.limits import FOLDER, available
 
 
 @contextmanager

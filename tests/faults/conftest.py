@@ -6,15 +6,28 @@ While a fault lasts a `Watcher` asks for the status page: it has to be served th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from demo.daemon import Daemon
+from demo.site import Site
 from tests.integration.conftest import new_site
-from tests.support.faulty import COUNTS, Watcher
+from tests.support.faulty import Watcher
 from tests.support.live import PROVING, Live
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
+
+
+@contextmanager
+def running(site: Site, *flags: str) -> Iterator[Live]:
+    """A daemon of a site, which ends well and leaves nothing."""
+    live = Live(site, Daemon(site, *PROVING, *flags))
+    live.daemon.start()
+    try:
+        yield live
+    finally:
+        live.close()
 
 
 @pytest.fixture
@@ -22,10 +35,8 @@ def live(tmp_path: Path) -> Iterator[Live]:
     """A daemon of the test's own, at a state directory that works."""
     site = new_site(tmp_path / "site")
     site.configure({"small": small_bootstrap(site.folder)}, {}, SMALL_PACKAGER)
-    live = Live(site, Daemon(site, *PROVING))
-    live.daemon.start()
-    yield live
-    live.close()
+    with running(site) as live:
+        yield live
 
 
 @pytest.fixture
@@ -33,9 +44,3 @@ def watched(live: Live) -> Iterator[Watcher]:
     """Asks for the daemon's status page all through the test."""
     with Watcher(live.daemon.url) as watcher:
         yield watcher
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how often each fault was tried."""
-    for what, count in sorted(COUNTS.items()):
-        terminalreporter.write_line(f"faults: {count:4} x {what}")

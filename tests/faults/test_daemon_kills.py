@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.daemon import ENDED_WELL
 from imaginator.model.build import Stage, State
 from tests.integration.test_bad_input import OVER_SMALL, poll
-from tests.support.faulty import COUNTS, ended, submit
+from tests.support.faulty import WAITS, at_rest, ended, let_go_on, record, submit
 from tests.support.live import Live, leftovers, processes, uses
+from tests.support.printed import COUNTS
 from tests.support.wholeness import catalogue_faults
 
 pytestmark = pytest.mark.integration
@@ -52,6 +54,21 @@ def kill_in(live: Live, build: str, stage: Stage, pause: float) -> bool:
     live.daemon.kill()
     poll(lambda: not [pid for pid, _ in processes() if uses(pid, live.site)], "the builds' processes to end")
     return not State(seen["State"]).final
+
+
+def test_a_daemon_that_is_stopped(live: Live) -> None:
+    """It ends its builds; the next one takes them up, as if they had not begun."""
+    live.add_stream("slow", {"manifest": OVER_SMALL, "scripts/slow": f"#!/bin/sh\n{WAITS}\n"})
+    build = submit(live, "slow")
+    at_rest(live)
+    status = live.daemon.stop()
+    left = leftovers(live.site)
+    live.daemon.start()
+    let_go_on(live)
+
+    assert (ENDED_WELL, []) == (status, left)
+    assert ("succeeded", 1) == (ended(live, build)["State"], record(live, build)["Attempt"])
+    COUNTS["SIGTERM to the daemon in a build"] += 1
 
 
 def verified(live: Live) -> str:

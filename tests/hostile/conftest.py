@@ -21,17 +21,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == _HERE and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(HANGS))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the count and the slowest."""
-    reports = [
-        report
-        for report in terminalreporter.getreports("passed")
-        if f"/{_HERE}/" in report.nodeid and report.when == "call"
-    ]
-    if reports:
-        slowest = sorted(reports, key=lambda report: -report.duration)[:3]
-        told = ", ".join(f"{report.nodeid.rpartition('::')[2]} {report.duration:.2f} s" for report in slowest)
-        count = f"{len(reports)} pairs of an entry point and a defect"
-        terminalreporter.write_line(f"hostile input: {count}; slowest: {told}")

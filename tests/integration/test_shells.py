@@ -33,6 +33,8 @@ echo half done > /etc/half
 export LOST=lost
 exit 4
 """
+LONG = 7654321
+"""Seconds by which a command of this test's is known among all processes."""
 PROMPT = b"/ # \x1b[6n"
 
 
@@ -302,6 +304,26 @@ def test_the_time_is_over(live: Live) -> None:
     assert time.monotonic() < started + 60
     assert ended is None or (1, b"Error: ") == (ended.returncode, ended.stderr[:7])
     assert b"is not kept" in run(live, "shell", build, "true").stderr
+
+
+def test_a_build_that_ran_out_of_its_time(live: Live) -> None:
+    """Its tree is kept, when all that hung in it has ended; that of a cancelled build is not."""
+    hanging = f"#!/bin/sh\necho so far > /etc/half\ntrap '' TERM\n(trap '' TERM; sleep {LONG}) &\nsleep {LONG}\n"
+    live.add_stream("hanging", {"manifest": OVER_SMALL, "scripts/hang": hanging}, BuilderUsers=["alice"])
+    late = fail(live, stream="hanging", MaximumBuildDuration=3)
+    running = [command for _, command in processes() if f"sleep {LONG}" in command]
+    with live.client("alice") as client:
+        wanted = {"KeepFailed": 3600, "ExpiresIn": 3600, "MaxSourceAge": 86400}
+        cancelled = client.call("Imaginator.SubmitBuild", StreamName="hanging", **wanted)["BuildId"]
+        poll(lambda: client.call("Imaginator.GetBuild", BuildId=cancelled).get("Stage") == "scripts", "the script")
+        client.call("Imaginator.CancelBuild", BuildId=cancelled)
+
+    assert [] == running
+    assert b"so far\n" == run(live, "shell", late, "cat", "/etc/half").stdout
+    assert f" UTC: builder-tool shell {late}\n" in live.log(late)
+    assert "the build took longer than 3s" in live.log(late)
+    assert not (live.site.state / "kept" / cancelled).exists()
+    assert [] == leftovers(live.site)
 
 
 def test_too_long(live: Live) -> None:

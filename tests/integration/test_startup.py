@@ -67,6 +67,23 @@ def test_malformed_authority(site: Site) -> None:
     assert str(site.authority) in start(site)
 
 
+@pytest.mark.parametrize("content", [None, "", "not a list"], ids=["absent", "empty", "malformed"])
+def test_no_list_of_revoked_certificates(site: Site, content: str | None) -> None:
+    """A list that is asked for is needed: without one nobody knew who is refused."""
+    revocations = site.folder / "crl.pem"
+    if content is not None:
+        revocations.write_text(content)
+
+    assert str(revocations) in start(site, "--crl-file", str(revocations))
+
+
+def test_pages_for_somebody_else(site: Site) -> None:
+    """The sentence names the flag and what it may be."""
+    line = start(site, "--pages", "private")
+
+    assert "--pages: 'private': expected public or identity" in line
+
+
 def test_malformed_main_configuration(site: Site) -> None:
     """The sentence has line and column."""
     site.configuration.write_text('{\n  "BootstrapStreams": ?\n}')
@@ -111,6 +128,26 @@ def test_no_git(site: Site, tmp_path: Path) -> None:
         (programs / name).symlink_to(f"/usr/bin/{name}")
 
     assert "git" in start(site, PATH=str(programs))
+
+
+def test_its_starter_is_told(site: Site, tmp_path: Path) -> None:
+    """When it is ready, and when it ends."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        receiver.settimeout(60)
+        daemon = Daemon(site, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        daemon.start()
+        heard = [receiver.recv(100)]
+        daemon.stop()
+        while heard[-1] != b"STOPPING=1":
+            heard.append(receiver.recv(100))
+
+    assert [b"READY=1", b"STOPPING=1"] == heard
+
+
+def test_a_sandbox_that_cannot_be_made(site: Site) -> None:
+    """The kernel's reason, or that of the program which failed."""
+    assert "no sandbox: " in start(site, "--build-inodes", str(10**10))
 
 
 def test_not_root(site: Site) -> None:

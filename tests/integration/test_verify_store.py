@@ -43,7 +43,7 @@ def test_a_store_in_use(live: Live) -> None:
     result = verify(live.site)
 
     assert (1, "") == (result.returncode, result.stdout)
-    assert [f"imaginator: {live.site.state}: another imaginator uses this state directory"] == (
+    assert [f"imaginator: {live.site.state}: another imaginator or builder-tool uses this directory"] == (
         result.stderr.splitlines()
     )
 

@@ -89,3 +89,32 @@ def test_plain_values() -> None:
         "2026-01-02T00:00:00Z",
         {"SomeNumber": 3},
     ]
+
+
+class Leaf(msgspec.Struct, rename="pascal"):
+    """A structure with what JSON does not have."""
+
+    name: str
+    at: datetime
+    parts: tuple[int, ...] = (1, 2)
+    below: dict[str, Leaf] = {}
+
+
+class Binary(msgspec.Struct, rename="pascal"):
+    """A structure with bytes, deep within."""
+
+    leaf: Leaf
+    texts: dict[str, tuple[bytes | None, ...]]
+
+
+LEAF = Leaf(
+    'a "b"\n\u2028ü',
+    datetime(2026, 1, 2, 3, 4, 5, 67, tzinfo=UTC),
+    below={"x": Leaf("y", datetime.max.replace(tzinfo=UTC))},
+)
+
+
+@pytest.mark.parametrize("value", [LEAF, Binary(LEAF, {"x": (b"a\xff", None)}), [LEAF], {"x": b"a"}, "x", None])
+def test_json_is_of_plain_values(value: object) -> None:
+    """Whichever way it takes to write them: bytes are never base64."""
+    assert json.loads(to_json(value)) == json.loads(json.dumps(to_plain(value)))

@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 from imaginator.model.build import BuildFailure, BuildRequest
 from imaginator.rpc.admitting import LONGEST_BODY
 from imaginator.rpc.certificates import Wish
-from imaginator.rpc.faults import Fault
-from imaginator.rpc.jsonrpc import DEEPEST_NESTING, LARGEST_BATCH, decode_message
+from imaginator.rpc.faults import DEEPEST_NESTING, Fault
+from imaginator.rpc.jsonrpc import LARGEST_BATCH, decode_message
 from tests.support.fake_builder import FakeBuilder
 from tests.support.rpc_site import SECRET, RpcSite
 

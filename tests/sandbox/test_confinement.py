@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import stat
 import struct
 import tempfile
@@ -44,6 +45,17 @@ async def test_root_inside_is_nobody_outside(workspace: Workspace) -> None:
     assert ("0", "0:0") == (user, owner)
     assert mapping.split()[1] == str(shown.st_uid) != "0"
     assert 0 == (workspace.upper / "made").stat().st_uid
+
+
+@pytest_twisted.ensureDeferred
+async def test_descriptors_are_as_programs_expect(workspace: Workspace) -> None:
+    """However many the daemon takes for its clients: a few, and more for who asks."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    async with opened(workspace) as sandbox:
+        ended, said = await run(sandbox, "ulimit -Sn; ulimit -Hn")
+
+    assert ended.ok, said
+    assert [min(1024, most), most] == [int(word) for word in said.split()]
 
 
 @pytest_twisted.ensureDeferred

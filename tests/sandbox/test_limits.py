@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 
-from imaginator.sandbox.limits import FOLDER, ROOT, Limits, available, daemon, remove_stale
+from imaginator.sandbox.delegation import ROOT
+from imaginator.sandbox.limits import FOLDER, Limits, available, daemon, remove_stale
 from imaginator.sandbox.sandbox import Workspace
 from tests.support.sandboxes import opened, run, small_tree
 
@@ -25,8 +27,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def groups(name: str) -> list[Path]:
-    """The control groups of a build, of either version."""
-    return [*ROOT.glob(f"*/{FOLDER}/*-{name}"), *ROOT.glob(f"{FOLDER}/*-{name}")]
+    """The control groups of a build of this process, of either version."""
+    ours = f"{FOLDER}/{os.getpid()}.*-{name}"
+    return [*ROOT.glob(f"*/{ours}"), *ROOT.glob(ours)]
 
 
 @pytest_twisted.ensureDeferred
@@ -54,23 +57,28 @@ async def test_the_weight_of_a_build(workspace: Workspace) -> None:
 
 
 def test_groups_of_a_daemon_that_is_gone(workspace: Workspace) -> None:
-    """Also where a process of its build is ending yet; those of a living daemon stay."""
+    """Also where a process of its build is ending yet; those of a living daemon stay, of one elsewhere for a while."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     parent = ROOT / "pids" if (ROOT / "pids").exists() else ROOT
     again = daemon(1).replace("1.", "1.9", 1)
-    folder = parent / FOLDER / f"{gone.pid}.7-stale"
+    namespace = daemon(1).rpartition(".")[2]
+    folder = parent / FOLDER / f"{gone.pid}.7.{namespace}-stale"
     used_again = folder.with_name(f"{again}-stale")
     living = folder.with_name(f"{daemon(1)}-living")
-    for one in (folder, used_again, living):
+    elsewhere, long_ago = (folder.with_name(f"{gone.pid}.{number}.1-elsewhere") for number in (7, 8))
+    for one in (folder, used_again, living, elsewhere, long_ago):
         one.mkdir(parents=True)
+    os.utime(long_ago, (0, 0))
     with subprocess.Popen(["sleep", "0.2"]) as ending:
         (folder / "cgroup.procs").write_text(str(ending.pid))
         try:
             remove_stale()
-            assert (False, False, True) == (folder.exists(), used_again.exists(), living.exists())
+            assert [False, False, True] == [one.exists() for one in (folder, used_again, living)]
+            assert [True, False] == [one.exists() for one in (elsewhere, long_ago)]
         finally:
             living.rmdir()
+            elsewhere.rmdir()
 
 
 def test_nothing_is_killed_in_a_group_of_a_daemon_that_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

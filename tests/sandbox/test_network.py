@@ -22,6 +22,7 @@ from imaginator.sandbox.firewall import HOST_IPV4, HOST_IPV6, NAME_SERVER_IPV4
 from imaginator.sandbox.kernel.namespaces import CLONE_NEWNET, visited
 from imaginator.sandbox.network import Network, missing
 from imaginator.sandbox.owners import UserNamespace
+from imaginator.sandbox.uplink import Uplink
 from tests.sandbox.test_process import wait_until_gone
 from tests.support.twin_host import (
     METADATA,
@@ -216,8 +217,12 @@ def _send_frame(way: str, label: int, frame: bytes) -> None:
             raise OSError(ctypes.get_errno(), "sendto")
 
 
-def _is_answered(way: str, label: int) -> bool:
-    """Whether the host's loopback answers to a frame with a datagram for it."""
+def _is_answered(way: str, label: int, tries: int = 1) -> bool:
+    """Whether the host's loopback answers to one of some frames with a datagram for it, within a third of a second."""
+    return any(_is_one_answered(way, label) for _ in range(tries))
+
+
+def _is_one_answered(way: str, label: int) -> bool:
     source, target = socket.inet_aton("10.0.2.100"), socket.inet_aton(HOST_IPV4)
     packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 29, 0, 0, 64, 17, 0, source, target)
     packet = packet[:10] + struct.pack("!H", _checksum(packet)) + packet[12:]
@@ -248,8 +253,8 @@ def test_frames_get_no_further(way: str) -> None:
             ]
             assert [] == answered
             one.change_rules("delete table netdev imaginator")
-            assert as_build(one.user, namespace, lambda: _is_answered(way, LABELS["ARP"]))
-            assert as_build(one.user, namespace, lambda: _is_answered(way, LABELS["IPv4"]))
+            for label in ("ARP", "IPv4"):
+                assert as_build(one.user, namespace, partial(_is_answered, way, LABELS[label], tries=30))
 
     in_twin_host(work)
 
@@ -314,6 +319,13 @@ def test_offline_is_a_loopback_alone() -> None:
     in_twin_host(work)
 
 
+def test_who_makes_a_namespace_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is said."""
+    monkeypatch.setattr(networks, "_make_and_hold", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(OSError, match="no network namespace can be made: the process that makes it was killed"):
+        networks._new_namespace(None)
+
+
 def test_an_uplink_that_was_killed_is_replaced() -> None:
     """The next command has a network again, with all its rules."""
 
@@ -362,6 +374,32 @@ def test_it_says_why_there_is_no_way_out(monkeypatch: pytest.MonkeyPatch) -> Non
         one = Build()
         with pytest.raises(OSError, match="slirp4netns does not start: .*MTU"):
             one.network.namespace(online=True)
+        assert "" == Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+
+    in_other_process(work)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [("kill -9 $$", "killed by SIGKILL"), ("exit 3", "exit status 3"), ("exec sleep 60", "not within 0.2 s")],
+)
+def test_it_says_how_a_silent_one_ended(
+    program: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, ended, or not ready in time."""
+    script = tmp_path / "slirp4netns"
+    script.write_text(f"#!/bin/sh\n{program}\n")
+    script.chmod(0o755)
+
+    def work() -> None:
+        monkeypatch.setattr("imaginator.sandbox.programs.find_program", lambda _: str(script))
+        if program.startswith("exec"):
+            monkeypatch.setattr("imaginator.sandbox.uplink.LONGEST_START", 0.2)
+        namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
+        uplink = Uplink(namespace, host_loopback=False, ipv6=False)
+        with pytest.raises(OSError, match=f"slirp4netns does not start: {reason}$"):
+            uplink.wait()
+        uplink.close()
         assert "" == Path(f"/proc/self/task/{os.getpid()}/children").read_text()
 
     in_other_process(work)

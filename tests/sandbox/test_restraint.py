@@ -9,8 +9,9 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import deferLater
 
+from imaginator.sandbox.delegation import ROOT
 from imaginator.sandbox.kernel.loop import device_of
-from imaginator.sandbox.limits import FOLDER, ROOT, Limits, available
+from imaginator.sandbox.limits import FOLDER, Limits, available
 from imaginator.sandbox.restraint import MUCH
 from imaginator.sandbox.sandbox import Workspace
 from tests.support.real_reactor import reactor

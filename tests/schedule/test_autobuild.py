@@ -16,15 +16,16 @@ from imaginator.model.build import BuildRequest
 from imaginator.model.errors import BuildFailed, ConfigurationError, Refused
 from imaginator.model.pauses import Disabled
 from imaginator.schedule.autobuild import AutoBuild, AutoBuildParts
-from imaginator.schedule.freshness import Round, Settled
-from imaginator.store.interface import Wanted
+from imaginator.schedule.freshness import Judgement, Round, Settled
+from imaginator.store.interface import ImageStore, Wanted
 from tests.support.building import HOUR, Building, add_image, building
 
 
 class Judge:
     """Says of each stream what a test wants; ``sources`` are what streams build on."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
         self.reasons: dict[str, str | Exception] = {}
         self.sources: dict[str, str] = {}
         self.asked: list[str] = []
@@ -33,7 +34,7 @@ class Judge:
         """A new round."""
         return Round(cast(Any, None))
 
-    async def reason(self, request: BuildRequest, _: Round, settled: Settled) -> str:
+    async def judge(self, request: BuildRequest, _: Round, settled: Settled) -> Judgement:
         """Wait for the source, then answer."""
         name = request.stream_name
         if name in self.sources:
@@ -42,7 +43,8 @@ class Judge:
         reason = self.reasons.get(name, "")
         if isinstance(reason, Exception):
             raise reason
-        return reason
+        latest = await self._store.find_latest(Wanted(name))
+        return Judgement(reason, latest.name if latest else "")
 
 
 async def automation(
@@ -51,8 +53,8 @@ async def automation(
     """An hourly rebuild of these, and its judge."""
     system.files.write_main(dict.fromkeys(bootstraps, "deb"), {"deb": {}}, ImageStreamsToAutoRebuild=list(listed))
     await system.configuration.reload()
-    judge = Judge()
-    parts = AutoBuildParts(system.builder, system.configuration, cast(Any, judge), system.pauses, HOUR)
+    judge = Judge(system.store)
+    parts = AutoBuildParts(system.builder, system.configuration, cast(Any, judge), system.pauses, HOUR, system.clock)
     return AutoBuild(parts), judge
 
 
@@ -200,7 +202,7 @@ async def test_a_stream_that_keeps_failing_is_tried_less_often(tmp_path: Path) -
             tried.append(words(rebuild)["web"])
 
         assert ["failed: no mirror"] * 2 == [tried[0], tried[3]]
-        assert all("extended: its build failed" in told and told.endswith("(new)") for told in tried[1:3])
+        assert all("failed: its build failed" in told and told.endswith("(new)") for told in tried[1:3])
 
 
 @pytest_twisted.ensureDeferred
@@ -254,6 +256,20 @@ async def test_a_cycle_is_started_by_hand(tmp_path: Path) -> None:
 
         assert ["web", "web"] == judge.asked
         assert {"web": "extended: nothing has changed"} == words(rebuild)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cycle_without_streams(tmp_path: Path) -> None:
+    """It has ended when it has begun; the next one sees the streams that have come meanwhile."""
+    async with building(tmp_path) as system:
+        rebuild, judge = await automation(system, (), ())
+        for wait_to_start in (False, True):
+            await rebuild.start(wait_to_start, wait_for_complete=True)
+        system.files.write_main({}, {"deb": {}}, ImageStreamsToAutoRebuild=["web"])
+        await system.configuration.reload()
+        await begin(rebuild)
+
+        assert ["web"] == judge.asked
 
 
 @pytest_twisted.ensureDeferred

@@ -64,7 +64,7 @@ async def test_a_broken_version_never_replaces_a_good_one(tmp_path: Path) -> Non
 
         assert ["app", "boot"] == names
         assert [True] == [f"{files.streams}: line 2" in error for error in errors]
-        assert [] == configuration.errors
+        assert ([], 1) == (configuration.errors, configuration.refusals)
 
 
 @pytest_twisted.ensureDeferred

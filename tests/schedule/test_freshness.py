@@ -90,7 +90,7 @@ async def test_each_reason(tmp_path: Path, name: str) -> None:
         sources = Sources(reactor, tmp_path / "sources")
         fetcher, redactor = Fetcher(reactor), lambda: system.configuration.redactor
         looker = Looker(LookerParts(tmp_path, sources, fetcher, system.workers, redactor))
-        parts = FreshnessParts(jobs, system.store, looker, cast(Any, None), system.now, case.flag)
+        parts = FreshnessParts(reactor, jobs, system.store, looker, cast(Any, None), system.now, case.flag)
         freshness = Freshness(parts)
         this = freshness.round()
 
@@ -110,6 +110,7 @@ async def test_each_reason(tmp_path: Path, name: str) -> None:
         async def settled(_: SourceWish) -> None:
             """Nothing is waited for."""
 
-        told = await freshness.reason(request(), this, settled)
+        told = await freshness.judge(request(), this, settled)
         expected = case.told.replace("IMAGE", image.name).replace("SOURCE", source.name)
-        assert expected.replace("CONTENT", sight.found.content[:12]) == told
+        assert expected.replace("CONTENT", sight.found.content[:12]) == told.reason
+        assert image.name == told.latest

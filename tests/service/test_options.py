@@ -53,6 +53,19 @@ def test_senseless_flags(tmp_path: Path, words: list[str], part: str) -> None:
     assert part in str(ended.value.code)
 
 
+def test_dashboards(tmp_path: Path) -> None:
+    """Names and addresses of the web; anything else is refused with an example."""
+    links = parsed(tmp_path, "--dashboards=Grafana=https://g.example/d?a=b, The host=http://h.example/")["dashboards"]
+
+    assert [("Grafana", "https://g.example/d?a=b"), ("The host", "http://h.example/")] == [
+        (link.name, link.url) for link in links
+    ]
+    assert () == parsed(tmp_path)["dashboards"]
+    for word in ("javascript:alert(1)", "x=javascript:alert(1)", "=https://x.example/", "https://x.example/?x"):
+        with pytest.raises(SystemExit, match="is no link: expected something like Grafana="):
+            parsed(tmp_path, f"--dashboards={word}")
+
+
 def test_help_lists_every_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And ends well."""
     with pytest.raises(SystemExit) as ended:

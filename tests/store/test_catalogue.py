@@ -13,14 +13,14 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, DeferredList
 
-from imaginator.model.errors import NotFound
-from imaginator.store.catalogue import MOST_TOGETHER, Catalogue
+from imaginator.model.errors import NotFound, StoreUnwritable
+from imaginator.store.catalogue import MOST_TOGETHER, Catalogue, migrations
 from tests.support.store_parts import running_store
 
 
 def insert(connection: sqlite3.Connection, number: int) -> int:
     """A row of its own."""
-    connection.execute("INSERT INTO nodes VALUES (?, 0, ?)", (number.to_bytes(4, "big"), bytes(1000)))
+    connection.execute("INSERT INTO nodes VALUES (?, ?)", (number.to_bytes(4, "big"), bytes(1000)))
     return number
 
 
@@ -59,6 +59,18 @@ def transactions(connection: sqlite3.Connection) -> list[str]:
     begun: list[str] = []
     connection.set_trace_callback(lambda text: begun.append(text) if text.startswith("BEGIN") else None)
     return begun
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_catalogue_of_an_older_program(tmp_path: Path) -> None:
+    """It is brought up to date with all that it holds."""
+    with sqlite3.connect(tmp_path / "catalogue.sqlite") as connection:
+        connection.executescript(f"{''.join(migrations()[:2])} PRAGMA user_version=2;")
+        connection.execute("INSERT INTO nodes VALUES (?, 0, ?)", (bytes(4), b"data"))
+    async with running_store(tmp_path) as parts:
+        await parts.catalogue.write(partial(insert, number=1))
+
+    assert [0, 1] == numbers(tmp_path / "catalogue.sqlite")
 
 
 @pytest_twisted.ensureDeferred
@@ -125,9 +137,12 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         results: list[tuple[bool, Any]] = await DeferredList(writes, consumeErrors=True)
         await held.done
         left = numbers(tmp_path / "catalogue.sqlite")
+        trouble = parts.catalogue.trouble
         await parts.catalogue.write(partial(insert, number=1000))
 
-        assert {sqlite3.OperationalError} == {failure.type for good, failure in results if not good}
+        assert f"{tmp_path}/catalogue.sqlite cannot be written: database or disk is full" == trouble
+        assert "" == parts.catalogue.trouble
+        assert {StoreUnwritable} == {failure.type for good, failure in results if not good}
         assert 100 == len(results) == sum(not good for good, _ in results)
         assert [] == left
         assert [1000] == numbers(tmp_path / "catalogue.sqlite")

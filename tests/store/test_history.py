@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from imaginator.model.build import BuildRecord, BuildRequest, State
 from imaginator.model.errors import NotFound
+from imaginator.model.marks import Mark
+from imaginator.schedule.logview import ArchivedLog
 from imaginator.store.history import BuildQuery, History
-from imaginator.store.logs import LogArchive
+from imaginator.store.logs import LONGEST_HIT, LogArchive
 from tests.support.store_parts import START, running_store
 
 
@@ -63,7 +65,27 @@ async def test_the_oldest_logs_make_room(tmp_path: Path) -> None:
             os.utime(file, (0, 0))
         (tmp_path / "log").write_bytes(bytes(2000))
         new = replace(old, build_id=f"{2:026}", image_name="")
-        await archive.store(new, tmp_path / "log")
+        await archive.store(new, tmp_path / "log", [Mark(0, 5, 0)])
 
+        assert [Mark(0, 5, 0)] == list(ArchivedLog(archive.path_of(new)).marks)
         assert tmp_path / "logs/a/b/2026-11-22:23:38:05/buildLog" == archive.path_of(old)
         assert [False, True] == [archive.path_of(build).exists() for build in (old, new)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_logs_are_searched(tmp_path: Path) -> None:
+    """In whatever case; the first line that has the text is told, a long one in part; logs that are gone have none."""
+    async with running_store(tmp_path) as parts:
+        archive = LogArchive(tmp_path / "logs", 0, parts.workers)
+        builds = [record(number, "a/b") for number in range(4)]
+        contents = [b"one\nE: Unable to locate\nunable\n", b"x" * 5000 + b" unable " + b"y" * 5000, b"fine\n"]
+        for build, content in zip(builds, contents, strict=False):
+            (tmp_path / "log").write_bytes(content)
+            await archive.store(build, tmp_path / "log")
+        hits = await archive.search(builds, "UNABLE")
+
+        assert [builds[0].build_id, builds[1].build_id] == list(hits)
+        assert "E: Unable to locate" == hits[builds[0].build_id]
+        assert "unable" in hits[builds[1].build_id]
+        assert LONGEST_HIT == len(hits[builds[1].build_id])
+        assert {} == await archive.search(builds, "fine\none")

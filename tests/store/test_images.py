@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, ensureDeferred
 
-from imaginator.model.errors import NotFound, StoreCorrupt
+from imaginator.model.errors import NotFound, StoreCorrupt, StoreUnwritable
 from imaginator.model.image import Origin
 from imaginator.model.tree import Entry, Inode, Kind, Node, encode_node
+from imaginator.store.catalogue import Work
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
+from tests.support.real_reactor import reactor
 from tests.support.store_parts import START, Forest, StoreParts, draft, running_store
 
 DIRECTORY = Inode(Kind.DIRECTORY, 0o755)
@@ -56,6 +62,26 @@ async def test_the_streams_that_have_images(tmp_path: Path) -> None:
 
         assert {"kept", "gone", "old"} == before
         assert {"kept"} == await parts.store.streams()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image_of_another_store_keeps_its_name(tmp_path: Path) -> None:
+    """It takes the place of one of this name that has expired here, and of no other."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        name = "s/2026-11-20:00:00:00"
+        brief = draft(name, root, expires_at=START + timedelta(hours=1), tags={"kind": "a"})
+        await parts.store.bring(brief, nodes, ["one"])
+        with pytest.raises(sqlite3.IntegrityError):
+            await parts.store.bring(draft(name, root), {}, ["two"])
+        parts.later(hours=2)
+        lasting = await parts.store.bring(draft(name, root, tags={"kind": "b"}), {}, ["two"])
+        next_one = await parts.store.add(draft("s", root), {}, ["two"])
+
+        assert name == lasting.name < next_one.name
+        assert lasting == await parts.store.get(name)
+        assert lasting == await parts.store.find_latest(Wanted("s", tags={"kind": ("b",)}))
+        assert await parts.store.find_latest(Wanted("s", tags={"kind": ("a",)})) is None
 
 
 @pytest_twisted.ensureDeferred
@@ -127,6 +153,27 @@ async def test_an_expired_or_deleted_image_is_not_found(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_extending(tmp_path: Path) -> None:
+    """It shortens no life and makes no pinned image expire; what was up to date says when, last."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        hour = timedelta(hours=1, microseconds=123_457)
+        image = await parts.store.add(draft("s", root, expires_at=START + hour), nodes, [])
+        pinned = await parts.store.add(draft("s", root), {}, [])
+        seen = []
+        for until, confirmed in ((2 * hour, START + hour), (hour, None)):
+            await parts.store.extend([image.name, "s/none", pinned.name], START + until, confirmed)
+            for name in (image.name, pinned.name):
+                found = await parts.store.get(name)
+                seen.append((found.expires_at, found.confirmed_at))
+
+        assert [(START + 2 * hour, START + hour), (None, START + hour)] * 2 == seen
+        assert image == replace(await parts.store.get(image.name), expires_at=image.expires_at, confirmed_at=None)
+        with pytest.raises(NotFound, match="no such image: s/none"):
+            await parts.store.set_expiry("s/none", START)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_full_disk_refuses_the_image(tmp_path: Path) -> None:
     """In words of its own, which a build's failure shows; when there is room again it is added."""
     async with running_store(tmp_path) as parts:
@@ -137,9 +184,44 @@ async def test_a_full_disk_refuses_the_image(tmp_path: Path) -> None:
 
         big = {**nodes, b"id": encode_node(Node((Entry(bytes(1 << 20), DIRECTORY),)))[1]}
         await parts.catalogue.write(limit(1))
-        with pytest.raises(OSError, match="database or disk is full: 'catalogue.sqlite'"):
+        with pytest.raises(StoreUnwritable, match=r"catalogue.sqlite cannot be written: database or disk is full"):
             await parts.store.add(draft("s", root), big, [])
         await parts.catalogue.write(limit(1 << 20))
         image = await parts.store.add(draft("s", root), big, [])
+
+        assert [image.name] == [one.name for one in await parts.store.list()]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_who_is_cancelled_while_an_image_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The image is there then, which is told: a build that was cancelled would have one otherwise."""
+    async with running_store(tmp_path) as parts:
+        root, nodes = planted(parts)
+        begun, free = threading.Event(), threading.Event()
+
+        def hold(_connection: sqlite3.Connection) -> None:
+            begun.set()
+            free.wait(10)
+
+        held = parts.catalogue.write(hold)
+        begun.wait(10)
+        asked: Deferred[None] = Deferred()
+        write = parts.catalogue.write
+
+        def noticed(work: Work[Any]) -> Deferred[Any]:
+            reactor.callLater(0, asked.callback, None)
+            return write(work)
+
+        monkeypatch.setattr(parts.catalogue, "write", noticed)
+        adding = ensureDeferred(parts.store.add(draft("s", root), nodes, []))
+        await asked
+        for _ in range(times):
+            adding.cancel()
+        free.set()
+        await held
+        image = await adding
 
         assert [image.name] == [one.name for one in await parts.store.list()]

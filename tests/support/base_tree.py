@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Sequence
@@ -17,6 +18,12 @@ from demo.mirror import bootstrap_command
 from demo.site import SAMPLE
 
 ATTEMPTS = 4
+_CLOSED = """set -e
+{unpack}
+rm -rf "$1"/etc/apt/sources.list.d/*
+echo '{source}' > "$1/etc/apt/sources.list"
+echo 'Acquire::http::Proxy "DIRECT";' > "$1/etc/apt/apt.conf.d/99direct"
+"""
 
 
 def base_tar(scratch: Path, packages: Sequence[str] = (), sample: Path = SAMPLE) -> Path:
@@ -74,6 +81,13 @@ def unpack_command(tar: Path) -> list[str]:
         "--xattrs-include=*",
         "--numeric-owner",
     ]
+
+
+def closed_command(tar: Path, source: str, script: Path) -> list[str]:
+    """The same for a Debian that knows one repository alone, by its line of sources.list(5); ``script`` is written."""
+    unpack = " ".join('"$1"' if word == "$dir" else shlex.quote(word) for word in unpack_command(tar))
+    script.write_text(_CLOSED.format(unpack=unpack, source=source.strip()))
+    return ["sh", str(script), "$dir"]
 
 
 def unpacked(tar: Path, folder: Path) -> Path:

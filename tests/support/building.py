@@ -31,6 +31,8 @@ from imaginator.schedule.pauses import Pauses
 from imaginator.schedule.queue import Queue
 from imaginator.schedule.runner import RunnerParts
 from imaginator.schedule.shells import ShellParts, Shells
+from imaginator.schedule.spare import SpareSlots
+from imaginator.schedule.trouble import Trouble
 from imaginator.store.history import History
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.kept import Kept
@@ -81,7 +83,7 @@ class FakeEngine:
         self._working: dict[str, Deferred[None]] = {}
         self._expected: dict[str, Deferred[None]] = {}
 
-    async def build(self, job: Job, monitor: Monitor, source: SourceResolver) -> Image:
+    async def build(self, job: Job, monitor: Monitor, source: SourceResolver, _failed: Callable[[], bool]) -> Image:
         """An image, when the test lets it be."""
         name = job.stream_name
         self.jobs.append(job)
@@ -183,11 +185,13 @@ class Building:
         self.logs = folder / "logs"
         self.logs.mkdir(exist_ok=True)
         self.obstacle = ""
+        self.spare = SpareSlots()
         sources = Sources(cast(Any, reactor), parts.directory / "sources")
         self.dependencies = Dependencies(
             DependencyParts(clock, self.configuration, parts.store, sources, parts.workers)
         )
         self.pauses = Pauses(PauseTable(parts.catalogue), HOUR, self.now)
+        self.trouble = Trouble(folder, parts.catalogue)
         self.builder = Builder(
             RunnerParts(
                 reactor=clock,
@@ -199,7 +203,9 @@ class Building:
                 logs=self.logs,
                 limits=limits,
                 jobs=Jobs(self.configuration, Limits(0, 0)),
+                spare=self.spare,
                 obstacle=lambda: self.obstacle,
+                trouble=self.trouble.sentence,
             ),
             self.history,
             self.pauses,

@@ -20,12 +20,15 @@ from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stag
 from imaginator.model.errors import NotFound, NotPermitted, Refused
 from imaginator.model.identity import Caller
 from imaginator.model.image import Image
+from imaginator.model.marks import Marks
 from imaginator.model.names import new_build_id, stream_of
 from imaginator.model.pauses import Disabled, Pause
+from imaginator.model.settings import QuickLink
 from imaginator.model.tree import Entry, Inode, Kind, Node, NodeReader
 from imaginator.schedule.admission import BuildLimits, check_new_expiry, check_owner
 from imaginator.schedule.builder import Verdict
 from imaginator.schedule.dependencies import Snapshot
+from imaginator.schedule.events import Events
 from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ class Status(NamedTuple):
     store: str = "embedded store in memory"
     rpc_closed: str = ""
     obstacle: str = ""
+    trouble: str = ""
     pauses: Sequence[Pause] = ()
 
 
@@ -59,6 +63,7 @@ class FakeLog:
         self.finished = finished
         self.path = Path("/nonexistent/buildLog")
         self.reads: list[tuple[int, int]] = []
+        self.marks = Marks()
         self._waiting: list[Deferred[None]] = []
 
     def append(self, data: bytes) -> None:
@@ -143,6 +148,11 @@ class FakeStore(ImageStore):
             if name.startswith(below)
         ]
 
+    @property
+    def version(self) -> int:
+        """How many there are, which is all that changes here."""
+        return len(self.images)
+
     async def streams(self) -> frozenset[str]:
         """The streams of the images."""
         return frozenset(map(stream_of, self.images))
@@ -156,13 +166,19 @@ class FakeStore(ImageStore):
         self.images[draft.name] = draft
         return draft
 
+    async def computed(self, image: Image) -> dict[bytes, bytes]:
+        """There are none."""
+        return {}
+
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires; raises `NotFound`."""
         self.images[name] = msgspec.structs.replace(await self.get(name), expires_at=expires_at)
 
-    async def extend(self, name: str, until: datetime, confirmed_at: datetime | None = None) -> None:
-        """Change when an image expires; raises `NotFound`."""
-        self.images[name] = msgspec.structs.replace(await self.get(name), expires_at=until, confirmed_at=confirmed_at)
+    async def extend(self, names: Sequence[str], until: datetime, confirmed_at: datetime | None = None) -> None:
+        """Change when images expire."""
+        for name in names:
+            image = await self.get(name)
+            self.images[name] = msgspec.structs.replace(image, expires_at=until, confirmed_at=confirmed_at)
 
     async def delete(self, name: str) -> None:
         """Forget an image; raises `NotFound`."""
@@ -200,6 +216,11 @@ class FakeDependencies:
         self.asked.append(max_age)
         return self.latest._replace(graph=self.latest.graph.chosen(excludes, includes))
 
+    async def look(self, max_age: float = 0.0) -> Snapshot:
+        """All of it."""
+        self.asked.append(max_age)
+        return self.latest
+
 
 class FakeAutomation:
     """Notes how cycles were started; one is under way as long as ``busy`` is set."""
@@ -232,12 +253,15 @@ class FakeBuilder:
         self.store = store or FakeStore()
         self.records: dict[str, BuildRecord] = {}
         self.logs: dict[str, FakeLog] = {}
+        self.events = Events()
+        self.unchanging: object = None
         self.kept: dict[str, datetime] = {}
         self.errors: list[str] = []
         self.dependencies = FakeDependencies()
         self.automation = FakeAutomation()
         self.rpc_closed = ""
         self.obstacle = ""
+        self.trouble = ""
         self.pauses: list[Pause] = []
         self._now = now
         self._waiters: dict[str, list[Deferred[BuildRecord]]] = {}
@@ -327,6 +351,26 @@ class FakeBuilder:
                 return self.logs[record.build_id]
         raise NotFound(f"no build log of: {name}")
 
+    def version(self) -> object:
+        """Another one each time, but where a test says that nothing changes."""
+        return self.unchanging or object()
+
+    async def expected(self, record: BuildRecord) -> float:
+        """A hundred seconds."""
+        return 100.0
+
+    async def last_states(self) -> dict[str, State]:
+        """The state of each stream's last build."""
+        return {record.request.stream_name: record.state for record in self.records.values()}
+
+    def quick_links(self) -> Sequence[QuickLink]:
+        """One link."""
+        return (QuickLink("Only the web", "/showDirectedGraph?include=web"),)
+
+    async def mentioned(self, builds: Sequence[BuildRecord], text: str) -> dict[str, str]:
+        """Those whose logs have the text, which is told of them."""
+        return {build.build_id: text for build in builds if text.encode() in self.logs[build.build_id].data}
+
     async def current_log(self, stream: str) -> FakeLog:
         """The log of the stream's running build; raises `NotFound`."""
         return self._log_of(stream, lambda record: record.state is State.RUNNING)
@@ -352,6 +396,7 @@ class FakeBuilder:
             streams=self.streams,
             rpc_closed=self.rpc_closed,
             obstacle=self.obstacle,
+            trouble=self.trouble,
             pauses=self.pauses,
         )
 
@@ -395,6 +440,7 @@ class FakeBuilder:
     def _change(self, build_id: str, **changes: object) -> BuildRecord:
         record = msgspec.structs.replace(self.records[build_id], **changes)
         self.records[build_id] = record
+        self.events.tell(record)
         return record
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+import urllib.error
 import urllib.request
-from collections import Counter
 from typing import Any
 
 from imaginator.model.build import State
 from tests.integration.test_bad_input import poll
+from tests.support.kills import below, processes
 from tests.support.live import Live
 
-COUNTS: Counter[str] = Counter()
-"""How often each fault was tried."""
+SLEEP = "sleep 4711"
+WAITS = f"{SLEEP} || true"
+"""A shell's command at which a build waits until `let_go_on`."""
 
 BETWEEN = 0.1
 """Seconds between two looks at the status page."""
@@ -34,7 +38,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch)
 
     def _watch(self) -> None:
-        while not self._over.wait(BETWEEN):
+        while not (self.seen and self._over.wait(BETWEEN)):
             begun = time.monotonic()
             try:
                 with urllib.request.urlopen(self.url, timeout=ANSWER) as answer:
@@ -80,3 +84,43 @@ def failure(live: Live, build: str) -> tuple[int, str]:
     found = ended(live, build)
     assert found["Failure"], found
     return found["Failure"]["Code"], found["Failure"]["Message"]
+
+
+def health(live: Live) -> tuple[int, str]:
+    """What ``/healthz`` answers."""
+    return page(live, "healthz")
+
+
+def page(live: Live, name: str) -> tuple[int, str]:
+    """The status and the text of a page."""
+    try:
+        with urllib.request.urlopen(f"{live.daemon.url}{name}", timeout=ANSWER) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def at_rest(live: Live, count: int = 1) -> list[int]:
+    """The processes at which so many builds wait (`WAITS`), once all of them do."""
+
+    def waiting() -> list[int]:
+        found = [process.pid for process in below(live.daemon.pid, processes()) if process.name == "sleep"]
+        return [pid for pid in found if _command(pid) == SLEEP]
+
+    poll(lambda: len(waiting()) == count, f"{count} times {WAITS}")
+    return waiting()
+
+
+def let_go_on(live: Live, count: int = 1) -> None:
+    """Let so many builds go on, once all of them wait."""
+    for pid in at_rest(live, count):
+        os.kill(pid, signal.SIGTERM)
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read().replace("\0", " ").strip()
+    except OSError:
+        return ""

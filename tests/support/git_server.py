@@ -26,7 +26,8 @@ from twisted.web.server import Request, Site
 from twisted.web.twcgi import CGIScript
 
 from imaginator.rpc.certificates import make_authority, make_certificate
-from imaginator.service.tls import server_context
+from imaginator.service.credentials import Files, read_credentials
+from imaginator.service.tls import ServerSide
 from tests.support.real_reactor import reactor
 
 BACKEND = Path("/usr/lib/git-core/git-http-backend")
@@ -94,7 +95,8 @@ async def served_by_tls(resource: IResource, folder: Path) -> AsyncIterator[str]
     authority = make_authority("authority")
     authority.write(folder / "ca.pem", None)
     make_certificate(authority, "localhost", server=True).write(folder / "cert.pem", folder / "key.pem")
-    context = server_context(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    files = Files(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    context = ServerSide(read_credentials(files))
     port = reactor.listenSSL(0, Site(resource), context, interface="127.0.0.1")
     try:
         yield f"localhost:{port.getHost().port}"

@@ -104,7 +104,7 @@ class Record(Monitor):
 
 
 class House(NamedTuple):
-    """An engine with its store, a directory for manifests, what these wished to be built on, and a collector."""
+    """An engine with its store, a directory for manifests, what these wished to be built on, and what it stands on."""
 
     directory: Path
     store: EmbeddedStore
@@ -112,6 +112,8 @@ class House(NamedTuple):
     wishes: list[SourceWish]
     collector: Collector
     kept: Kept
+    layers: Layers
+    workers: Workers
     settings: Settings = Settings(packager_types={"fake": PACKAGER})
 
     def with_packager(self, packager: PackagerType) -> House:
@@ -218,7 +220,7 @@ def open_house(tmp_path: Path) -> Iterator[House]:
     shared = (layers, sources, fetcher, workers, SieveMemory(), packages, kept)
     parts = EngineParts(reactor, state, store, *shared, verify=True)  # type: ignore[arg-type]
     collector = Collector(catalogue, store.objects, layers, store.holds, workers)
-    yield House(tmp_path, store, Engine(parts), [], collector, kept)
+    yield House(tmp_path, store, Engine(parts), [], collector, kept, layers, workers)
     catalogue.stopService()
     workers.stopService()
     assert [] == list((state / "builds").iterdir())

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from imaginator.sandbox.limits import ROOT, remove_stale
+from imaginator.sandbox.delegation import ROOT
+from imaginator.sandbox.limits import remove_stale
 from imaginator.sandbox.sandbox import Profile
 
 DAEMONS = """

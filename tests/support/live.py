@@ -111,11 +111,11 @@ def processes() -> Iterator[tuple[int, str]]:
 
 def uses(pid: int, site: Site) -> bool:
     """Whether a process has a mount of the site's in its namespace, or works below its state directory."""
-    state = str(site.state)
+    state = str(site.state.resolve())
     try:
         mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace")
         directory = str(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:
         return False
-    places = [f"{state}/{name}" for name in ("builds", "layers", "kept")]
+    places = [str((site.state / name).resolve()) for name in ("builds", "layers", "kept")]
     return any(place in mounts for place in places) or directory.startswith(state)

@@ -150,6 +150,7 @@ async def served(site: HTTPFactory, tls: Tls | None = None) -> AsyncIterator[Cal
         yield connect
     finally:
         for client in clients:
-            client.transport.abortConnection()
+            if not client.lost.called:
+                client.transport.abortConnection()
         await port.stopListening()
         await counted.gone()

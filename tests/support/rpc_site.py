@@ -16,10 +16,12 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from imaginator.model.errors import NotFound
 from imaginator.model.identity import Trusted
+from imaginator.rpc.callers import Callers
 from imaginator.rpc.certificates import Issued, Wish, issue, make_authority
 from imaginator.rpc.client import Client, Credentials
 from imaginator.rpc.jsonrpc import JsonRpc
 from imaginator.rpc.operations import Operations
+from imaginator.rpc.xmlrpc import XmlRpc
 from tests.support.fake_builder import FakeBuilder
 
 Result = TypeVar("Result")
@@ -116,8 +118,9 @@ class RpcSite:
         self.authority = make_authority("test authority")
         self.authority.write(files / "CA.pem", None)
         self.root = Resource()
-        operations = Operations(cast(Any, builder), trusted, lambda text: text.replace(SECRET, "$SECRET"))
+        operations = Operations(cast(Any, builder), Callers(trusted), lambda text: text.replace(SECRET, "$SECRET"))
         self.root.putChild(b"jsonrpc", JsonRpc(operations))
+        self.root.putChild(b"RPC2", XmlRpc(operations))
         self.root.putChild(b"showBuildLog", LogPage(builder))
         self._connections = Connections(Site(self.root))
         self._ports: list[Any] = []

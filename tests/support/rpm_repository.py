@@ -40,7 +40,7 @@ for name in bin sbin lib lib64; do ln -s usr/$name $name; done
 echo root:x:0:0:root:/root:/bin/sh > etc/passwd
 echo root:x:0: > etc/group
 cp "$(command -v busybox)" usr/bin/busybox
-for name in sh cat echo ls rm id test wc; do ln -s busybox usr/bin/$name; done
+for name in sh cat echo ls rm sed id test wc; do ln -s busybox usr/bin/$name; done
 cp -a %{host}/. .
 echo '%%_dbpath /var/lib/rpm' > etc/rpm/macros
 %files
@@ -67,6 +67,7 @@ echo '%%_dbpath /var/lib/rpm' > etc/rpm/macros
 /usr/bin/echo
 /usr/bin/ls
 /usr/bin/rm
+/usr/bin/sed
 /usr/bin/id
 /usr/bin/test
 /usr/bin/wc
@@ -90,6 +91,14 @@ greeter > /etc/greeting
 /usr/share/spare
 """
 
+ONE_FILE = """
+%install
+mkdir -p %{buildroot}/usr/share/{name}
+echo {version} > %{buildroot}/usr/share/{name}/said
+%files
+/usr/share/{name}
+"""
+
 DEBIAN_PACKAGES = (
     "dnf", "python3-dnf", "python3-libdnf", "python3-hawkey", "libdnf2", "python3-rpm", "rpm", "rpm-common",
     "python3-gpg", "python3-libcomps", "python3-minimal", "python3.11-minimal", "libpython3.11-minimal",
@@ -109,6 +118,7 @@ class RpmRepository(ServedFolder):
 
     def __init__(self, folder: Path, scratch: Path, provides: Iterable[str] = ()) -> None:
         super().__init__(folder, ".rpm")
+        self._scratch = scratch
         host = gather_dnf(scratch / "host")
         also = "".join(f"Provides: {name}\n" for name in provides)
         system = [
@@ -124,6 +134,13 @@ class RpmRepository(ServedFolder):
         make_packages(scratch, f"{HEAD}%global host {host}\n{''.join(system)}{SYSTEM}", folder)
         make_packages(scratch, f"{HEAD}{''.join(applications)}{APPLICATIONS}", folder)
         make_index(folder)
+
+    def add(self, name: str, version: str, more: str = "") -> None:
+        """Put another package there, or another version of one: a file that says its version."""
+        files = ONE_FILE.replace("{name}", name).replace("{version}", version)
+        scratch = self._scratch / f"{name}-{version}"
+        make_packages(scratch, f"{HEAD}{package(name, more, version)}{files}", self.folder)
+        make_index(self.folder)
 
     @property
     def source(self) -> str:

@@ -6,6 +6,7 @@ alone, at ``/sys/fs/cgroup``::
 
     machine = VirtualMachine(debian_kernel(), base_tar(scratch), scratch)
     status, output = machine.run("cat /sys/fs/cgroup/cgroup.controllers", files=Path("what/the/script/needs"))
+    status, output = machine.run_booted("systemctl status", files)  # with the tree's systemd as process 1
 
 The kernel is that of the package linux-image-amd64, unpacked into the user's cache folder and never installed.
 """
@@ -65,10 +66,31 @@ ln -sf /proc/self/fd /dev/fd
 ln -sf fd/0 /dev/stdin; ln -sf fd/1 /dev/stdout; ln -sf fd/2 /dev/stderr
 /payload/busybox ip link set lo up
 cd /payload
+if [ -e .unit ]; then
+    units=/etc/systemd/system
+    # No udev tells systemd of the console, for which it would wait.
+    ln -s /dev/null $units/serial-getty@ttyS0.service
+    mkdir -p $units/multi-user.target.wants
+    cp .unit $units/script.service && ln -s ../script.service $units/multi-user.target.wants && exec /sbin/init
+fi
+. ./.ending
+"""
+
+_ENDING = """
 /bin/sh ./.script > /dev/ttyS1 2>&1 < /dev/null
 echo "
 exit status $?" > /dev/ttyS1
 /payload/busybox reboot -f
+"""
+
+_UNIT = """
+[Unit]
+Description=The script of the tests
+[Service]
+Type=idle
+WorkingDirectory=/payload
+Environment=HOME=/root
+ExecStart=/bin/sh ./.ending
 """
 
 
@@ -142,8 +164,15 @@ class VirtualMachine:
 
         Raises `NoMachine` with the end of the console where the machine stopped before the script did.
         """
+        return self._run({".script": script}, files, timeout)
+
+    def run_booted(self, script: str, files: Path | None = None, timeout: float = 120) -> tuple[int, str]:
+        """The same as a service of the tree's systemd, the last that is started."""
+        return self._run({".script": script, ".unit": _UNIT}, files, timeout)
+
+    def _run(self, texts: dict[str, str], files: Path | None, timeout: float) -> tuple[int, str]:
         payload, console = self._scratch / "payload.tar", self._scratch / "console"
-        _pack(payload, script, files)
+        _pack(payload, {**texts, ".start": _START, ".ending": _ENDING}, files)
         console.touch()
         argv = [*self._command(), "-drive", f"file={payload},format=raw,if=virtio,readonly=on"]
         argv += ["-serial", f"file:{console}", "-serial", "stdio"]
@@ -162,14 +191,14 @@ class VirtualMachine:
     def _command(self) -> list[str]:
         return [
             *(EMULATOR, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", *self._size),
-            *("-machine", f"q35,accel={_accelerator()}", "-cpu", "max,-arch-capabilities"),
+            *("-machine", f"q35,accel={accelerator()}", "-cpu", "max,-arch-capabilities"),
             *("-kernel", str(self._kernel.image), "-initrd", str(self._start)),
             *("-append", "console=ttyS0 panic=-1 quiet no_timer_check syscall.x32=y"),
             *("-drive", f"file={self._disk},format=raw,if=virtio,snapshot=on"),
         ]
 
 
-def _accelerator() -> str:
+def accelerator() -> str:
     """`kvm` where the processor has it: a `/dev/kvm` without its extensions hangs in a kernel's first instructions."""
     flags = Path("/proc/cpuinfo").read_text().split()
     return "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) and {"vmx", "svm"} & set(flags) else "tcg"
@@ -204,11 +233,11 @@ def _first_files(kernel: Kernel, scratch: Path) -> Path:
     return archive
 
 
-def _pack(payload: Path, script: str, files: Path | None) -> None:
+def _pack(payload: Path, texts: dict[str, str], files: Path | None) -> None:
     with tarfile.open(payload, "w") as archive:
         if files is not None:
             archive.add(files, ".")
-        for name, text in ((".script", script), (".start", _START)):
+        for name, text in texts.items():
             member = tarfile.TarInfo(name)
             member.mode, member.size = 0o755, len(text.encode())
             archive.addfile(member, BytesIO(text.encode()))

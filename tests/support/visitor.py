@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
+from imaginator.model.journal import Entry
 from imaginator.schedule.builder import Builder
 from imaginator.store.workers import Workers
-from imaginator.web.app import Web, WebParts
+from imaginator.web.app import Web
+from imaginator.web.view import WebParts
 from tests.support.fake_builder import START, FakeBuilder
 
 
@@ -23,6 +26,14 @@ def one_worker() -> Workers:
     from twisted.internet import reactor
 
     return Workers(1, cast(IReactorFromThreads, reactor))
+
+
+class AtOnce:
+    """Stands in for workers, and does everything at once."""
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Deferred[Any]:
+        """What a function returns."""
+        return maybeDeferred(function, *arguments, **named)
 
 
 class Answer(NamedTuple):
@@ -38,29 +49,32 @@ class Answer(NamedTuple):
 
 
 class Visitor:
-    """Visits the pages of ``builder`` at `START`, which `clock` can move on."""
+    """Visits the pages of ``builder`` at `START`, which `clock` can move on; ``more`` are further parts."""
 
     def __init__(
         self,
         builder: FakeBuilder,
         redact: Callable[[str], str] = str,
-        rpc: IResource | None = None,
-        recent_log: Callable[[], Sequence[str]] | None = None,
+        rpc: Mapping[str, IResource] = MappingProxyType({}),
+        recent_log: Callable[[], Sequence[Entry]] | None = None,
+        **more: Any,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(START.timestamp())
-        web = Web(WebParts(cast("Builder", builder), one_worker(), redact, self.clock, rpc, recent_log))
+        workers = cast(Workers, AtOnce())
+        web = Web(WebParts(cast("Builder", builder), workers, redact, self.clock, rpc, recent_log, **more))
         self._treq = StubTreq(web.resource())
 
-    def get(self, path: str, accept: str = "text/html", method: str = "GET") -> Answer:
+    def get(self, path: str, accept: str = "text/html", method: str = "GET", **headers: str) -> Answer:
         """Ask for a page that is answered at once."""
-        response = self.result(self.ask(path, accept, method))
+        response = self.result(self.ask(path, accept, method, **headers))
         return Answer(response.code, response.headers, self.result(response.text()))
 
-    def ask(self, path: str, accept: str = "text/html", method: str = "GET") -> Deferred[Any]:
-        """Begin to ask for a page."""
+    def ask(self, path: str, accept: str = "text/html", method: str = "GET", **headers: str) -> Deferred[Any]:
+        """Begin to ask for a page; of further headers ``_`` stands for a dash."""
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
         request: Callable[..., Deferred[Any]] = self._treq.request  # type: ignore[attr-defined]
-        return request(method, f"http://imaginator.example{path}", headers={"Accept": accept})
+        return request(method, f"http://imaginator.example{path}", headers={"Accept": accept, **more})
 
     def result(self, deferred: Deferred[Any]) -> Any:
         """What ``deferred`` fired with, after everything that was written is delivered."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
+import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -14,9 +16,14 @@ from twisted.web.server import Request
 from imaginator.model.build import BuildFailure, BuildRecord, BuildRequest, Stage, StageTime
 from imaginator.model.errors import NotFound, StoreCorrupt
 from imaginator.model.image import Figures, Image, Origin, Owners, Package, Trigger
+from imaginator.model.journal import Entry
 from imaginator.model.pauses import Disabled, Pause
+from imaginator.schedule.builder import UNCHANGED, Verdict
 from imaginator.store.history import BuildQuery
-from imaginator.web.app import HEALTH_DEADLINE, MOST_IMAGES, MOST_QUEUED, TAIL
+from imaginator.web.app import HEALTH_DEADLINE
+from imaginator.web.build_pages import TAIL
+from imaginator.web.image_pages import MOST_IMAGES
+from imaginator.web.status_page import MOST_QUEUED
 from tests.support.fake_builder import EMPTY_ROOT, START, FakeBuilder, FakeLog, FakeStore, Status
 from tests.support.visitor import Visitor
 
@@ -56,6 +63,11 @@ def populated() -> FakeBuilder:
     builder.start(running.build_id, Stage.PACKAGES, b"\x1b[1mGet:1\x1b[0m " + NASTY.encode() + b"\n")
     builder.add(BuildRequest(stream_name="idle/z"), "carol", age=15)
     builder.errors.append(f"streams.json: line 3: {NASTY}")
+    builder.automation.verdicts = {
+        "base/x": Verdict(START - timedelta(minutes=4), "built", f"packages: {NASTY} 5.1 → 5.2"),
+        "web/y": Verdict(START - timedelta(minutes=3), "failed", f"{NASTY} of topsecret"),
+        "idle/z": Verdict(START - timedelta(minutes=5), "extended", UNCHANGED),
+    }
     return builder
 
 
@@ -99,6 +111,31 @@ def test_the_status_page_says_what_is_disabled() -> None:
 
     assert "Build requests are disabled until 2026-11-23 00:38 UTC (<time" in text
     assert f">in 1 h</time>), by {SHOWN}." in text
+
+
+def test_what_the_last_cycle_made_of_streams() -> None:
+    """The list of streams says of each what was done and why; the status page names those that are not as they were."""
+    page = visitor()
+    status, streams, one = (page.get(path).text for path in ("/", "/showImageStreams", "/showImageStream?web/y"))
+
+    for text in (status, streams):
+        assert f"built: packages: {SHOWN} 5.1 → 5.2, <time" in text
+        assert f"{SHOWN} of $SECRET, <time" in text
+    assert f"failed: {SHOWN} of $SECRET" in one
+    assert "extended: nothing has changed, <time" in streams
+    assert "extended" not in status
+    assert "Of 1 stream nothing has changed" in status
+    assert "Last automatic rebuild" not in visitor(FakeBuilder({"a": []})).get("/").text
+
+
+def test_why_a_stream_was_built() -> None:
+    """Builds of the daemon's own say so wherever they are listed, long after the cycle that wanted them."""
+    builder = populated()
+    good = last(builder, "base/x")
+    builder.records[good.build_id] = msgspec.structs.replace(good, reason=f"manifest changed: {NASTY}")
+
+    for path in ("/", "/showImageStream?base/x", f"/showBuild?{good.build_id}"):
+        assert f"manifest changed: {SHOWN}" in visitor(builder).get(path).text
 
 
 def test_a_long_queue() -> None:
@@ -191,15 +228,16 @@ def test_images_can_be_listed_below_a_name() -> None:
 
 
 def test_a_build_page_shows_the_end_of_the_log() -> None:
-    """Of a long log the last whole lines are shown, without colours, and followed from where they end."""
+    """Of a long log the last whole lines are shown, with their colours, and followed from where they end."""
     builder = populated()
     running = last(builder, "web/y")
     builder.logs[running.build_id].append(b"x" * TAIL + b"\n\x1b[31mthe end\x1b[0m\n")
 
     text = visitor(builder).get(f"/showBuild?{running.build_id}").text
 
-    assert ">the end\n</pre>" in text
-    assert f"&amp;offset={builder.logs[running.build_id].size}" in text
+    assert '<span class="c1">the end</span>' in text
+    assert f'data-end="{builder.logs[running.build_id].size}"' in text
+    assert "data-follow" in text
     assert "xxx" not in text
 
 
@@ -345,6 +383,16 @@ def test_health_is_not_well_when_the_catalogue_is_broken() -> None:
     assert (503, "catalogue.sqlite: disk image of $SECRET is malformed\n") == (answer.status, answer.text)
 
 
+def test_health_is_not_well_while_nothing_can_be_written_down() -> None:
+    """The trouble is told with its reason, without secrets."""
+    builder = populated()
+    builder.trouble = "/topsecret/state cannot be written: Read-only file system"
+
+    answer = visitor(builder).get("/healthz")
+
+    assert (503, "/$SECRET/state cannot be written: Read-only file system\n") == (answer.status, answer.text)
+
+
 def test_metrics_are_in_the_prometheus_format() -> None:
     """Builds by state and stage, streams, images and uptime are exposed."""
     visit = visitor()
@@ -363,12 +411,11 @@ def test_metrics_are_in_the_prometheus_format() -> None:
 
 
 def test_the_daemons_log_is_shown_where_it_is_kept() -> None:
-    """The last lines are shown, escaped and without secrets."""
-    visit = Visitor(
-        populated(), lambda text: text.replace("topsecret", "$SECRET"), recent_log=lambda: [f"{NASTY} topsecret"]
-    )
+    """The last entries are shown, escaped and without secrets."""
+    entries = [Entry(START.timestamp(), "info", "x", f"{NASTY} topsecret")]
+    visit = Visitor(populated(), lambda text: text.replace("topsecret", "$SECRET"), recent_log=lambda: entries)
 
-    assert f"{SHOWN} $SECRET\n" in visit.get("/logs").text
+    assert f"{SHOWN} $SECRET</span>" in visit.get("/logs").text
 
 
 def test_static_files_have_their_type() -> None:
@@ -388,10 +435,29 @@ class Pong(Resource):
 
 
 def test_rpc_is_mounted_or_closed() -> None:
-    """Requests below /jsonrpc reach the resource that was given; without one the reason is told."""
+    """Requests reach the resource that was given for their path; without one the reason is told."""
     builder = FakeBuilder()
     builder.rpc_closed = "CA.pem is missing"
 
-    assert "pong" == Visitor(builder, rpc=Pong()).get("/jsonrpc", method="POST").text
+    assert "pong" == Visitor(builder, rpc={"jsonrpc": Pong()}).get("/jsonrpc", method="POST").text
     closed = visitor(builder).get("/jsonrpc", method="POST")
     assert (503, "CA.pem is missing\n") == (closed.status, closed.text)
+
+
+def test_a_stream_shows_its_last_builds() -> None:
+    """A bar each, oldest first, by result and duration, that leads to the build."""
+    builder = FakeBuilder({"a/b": []})
+    old, new = (builder.add(BuildRequest(stream_name="a/b"), age=age) for age in (60, 30))
+    builder.start(old.build_id)
+    builder.fail(old.build_id, BuildFailure(-32005, "build-failed", "no"))
+    page = visitor(builder).get("/showImageStream?a/b").text
+    bars = re.findall(r'<a href="/showBuild\?(\w+)"><title>.*?</title><rect class="length (\w+)"', page)
+
+    assert [(old.build_id, "failed"), (new.build_id, "queued")] == bars
+
+
+def test_an_address_that_is_not_text() -> None:
+    """The client is told so; the daemon's log is not."""
+    answer = visitor().get("/%ff")
+
+    assert (400, "The address is not UTF-8.\n") == (answer.status, answer.text)

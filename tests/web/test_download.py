@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import resource
+import subprocess
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import pytest_twisted
+import zstandard
 
 from imaginator.model.image import Image
 from imaginator.model.tree import Entry, Inode, Kind, Node, encode_node
 from imaginator.schedule.builder import Builder
-from imaginator.web.app import Web, WebParts
+from imaginator.store.compression import zstd_blocks
+from imaginator.web.app import Web
 from imaginator.web.site import BoundedSite
-from tests.support.fake_builder import START, FakeBuilder, FakeStore
+from imaginator.web.view import WebParts
+from tests.support.fake_builder import EMPTY_ROOT, START, FakeBuilder, FakeStore
 from tests.support.raw_http import Tls, served
 from tests.support.real_reactor import reactor
-from tests.support.visitor import one_worker
+from tests.support.visitor import Visitor, one_worker
 
 NAME = "a/b/2026-11-22:23:38:05"
 CONTENT = bytes(range(256)) * 4096
@@ -54,11 +61,13 @@ def small_store(directory: Path) -> WatchedStore:
 
 
 @asynccontextmanager
-async def site(directory: Path, public: bool = False, store: FakeStore | None = None) -> AsyncIterator[BoundedSite]:
-    """The pages over ``store``, by default `small_store`."""
+async def site(
+    directory: Path, public: bool = False, store: FakeStore | None = None, builder: FakeBuilder | None = None
+) -> AsyncIterator[BoundedSite]:
+    """The pages over ``store``, by default `small_store`, or over a ``builder``."""
     workers = one_worker()
     workers.startService()
-    builder = FakeBuilder(store=store or small_store(directory))
+    builder = builder or FakeBuilder(store=store or small_store(directory))
     web = Web(WebParts(cast("Builder", builder), workers, str, reactor, public_downloads=public))
     yield BoundedSite(web.resource(), reactor)
     workers.stopService()
@@ -81,6 +90,60 @@ async def test_an_image_is_downloaded_with_a_certificate(tmp_path: Path) -> None
         member = archive(bytes(client.data)).extractfile("./data")
         assert member is not None
         assert CONTENT == member.read()
+
+
+@pytest_twisted.ensureDeferred
+async def test_compressed(tmp_path: Path) -> None:
+    """With ``compress=zstd`` it is the plain archive in one frame with a checksum, the same bytes each time."""
+    answers = []
+    async with site(tmp_path, public=True) as pages, served(pages) as connect:
+        for path in (f"/getImage?{NAME}&compress=zstd", f"/getImage?{NAME}&compress=zstd", f"/getImage?{NAME}"):
+            client = await connect()
+            client.transport.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            await client.lost
+            answers.append(bytes(client.data).partition(b"\r\n\r\n")[::2])
+    (head, first), (_, second), (_, plain) = answers
+    programs = subprocess.run(["zstd", "-dc"], input=first, capture_output=True, check=True)
+
+    assert b"application/zstd" in head
+    assert b'filename="a-b-2026-11-22-23-38-05.tar.zst"' in head
+    assert first == second
+    assert plain == programs.stdout
+    assert len(first) < len(plain) / 10
+    assert zstandard.get_frame_parameters(first).has_checksum
+
+
+def test_another_compression() -> None:
+    """What is not known is refused, with what is."""
+    for word in ("gzip", ""):
+        store = FakeStore([Image(name=NAME, root=EMPTY_ROOT, created_at=START)])
+        visitor = Visitor(FakeBuilder(store=store), public_downloads=True)
+        answer = visitor.get(f"/getImage?{NAME}&compress={word}", accept="text/plain")
+
+        assert 400 == answer.status
+        assert f"compress '{word}': expected zstd, or nothing for a plain tar archive\n" == answer.text
+
+
+def test_compression_keeps_little() -> None:
+    """However long the archive is: the blocks that were made are not kept, and they are closed with the frame."""
+    closed = []
+
+    def blocks() -> Generator[bytes]:
+        try:
+            while True:
+                yield os.urandom(1 << 18)
+        finally:
+            closed.append(True)
+
+    frames = zstd_blocks(blocks())
+    next(frames)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in islice(frames, 400):
+        pass
+    frames.close()
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000
+    assert [True] == closed
 
 
 @pytest_twisted.ensureDeferred

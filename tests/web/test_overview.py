@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from imaginator.model.image import Figures
+from imaginator.schedule.builder import UNCHANGED, Verdict
 from imaginator.store.interface import ImageSummary
-from imaginator.web.overview import newest_first, stream_lines
+from imaginator.web.overview import MOST_TOLD, newest_first, rebuilds, stream_lines
 from tests.support.fake_builder import START
 
 
@@ -39,3 +40,15 @@ def test_images_of_one_second_are_ordered_by_name() -> None:
     images = [summary("a/2026-11-20:00:00:01", 5), summary("a/2026-11-20:00:00:02", 5)]
 
     assert newest_first(images) == newest_first(images[::-1])
+
+
+def test_a_cycle_in_short() -> None:
+    """The latest verdicts come first, of one time by name; what has not changed, and what is too much, is counted."""
+    verdicts = {f"s{number:02}": Verdict(START, "built", "new") for number in range(MOST_TOLD + 2)}
+    verdicts["late"] = Verdict(START + timedelta(seconds=1), "failed", "no mirror")
+    verdicts |= {name: Verdict(START, "extended", UNCHANGED) for name in ("a", "b")}
+
+    found = rebuilds(verdicts)
+
+    assert ["late", *(f"s{number:02}" for number in range(MOST_TOLD - 1))] == [name for name, _ in found.told]
+    assert (3, 2) == (found.more, found.unchanged)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaginator.web.pages import Pages, duration, plain_log
+from imaginator.web.pages import Pages, duration
 from tests.support.fake_builder import START
 
 
@@ -47,7 +47,8 @@ def test_a_time_carries_its_exact_moment() -> None:
     text = pages().when(START - timedelta(minutes=3, seconds=20))
 
     assert (
-        '<time datetime="2026-11-22T23:34:45Z" title="Sunday 22 November 2026, 23:34:45 UTC">3 min ago</time>' == text
+        '<time datetime="2026-11-22T23:34:45Z" title="Sunday 22 November 2026, 23:34:45 UTC" data-age>3 min ago</time>'
+        == text
     )
 
 
@@ -60,27 +61,9 @@ def test_expiry_is_never_past_or_to_come() -> None:
 
 def test_secrets_are_replaced_before_escaping() -> None:
     """A secret with characters that HTML escapes is found all the same, and what is not secret is escaped."""
-    page = pages().render("error.html", status=404, sentence='<b> of hunter2<"secret', has_log=False, started=START)
+    page = pages().render(
+        "error.html", status=404, sentence='<b> of hunter2<"secret', has_log=False, has_reference=False, started=START
+    )
 
     assert b"&lt;b&gt; of $PASSWORD" in page
     assert b"hunter2" not in page
-
-
-@pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        (b"\x1b[1;32mok\x1b[0m\r\n", "ok\n"),
-        (b" 10%\r 50%\r100%\nnext", "100%\nnext"),
-        (b"\x1b]0;title\x07text\x00\x08", "text"),
-        (b"caf\xc3\xa9 \xff\tx", "café �\tx"),
-    ],
-)
-def test_logs_are_shown_without_control_characters(data: bytes, text: str) -> None:
-    """Colours, titles and overwritten progress do not reach a page."""
-    assert text == plain_log(data)
-
-
-@given(st.binary())
-def test_no_log_writes_control_characters(data: bytes) -> None:
-    """Nothing but tabs and ends of lines is left of the control characters."""
-    assert all(character in "\t\n" or character >= " " for character in plain_log(data))

@@ -17,9 +17,10 @@ from imaginator.model.build import BuildRequest
 from imaginator.model.redaction import Redactor
 from imaginator.schedule.builder import Builder
 from imaginator.store.workers import Workers
-from imaginator.web.app import Web, WebParts
+from imaginator.web.app import Web
 from imaginator.web.site import BoundedSite
 from imaginator.web.streaming import BLOCK, ThreadBlocks
+from imaginator.web.view import WebParts
 from tests.support.fake_builder import FakeBuilder, FakeLog
 from tests.support.raw_http import RawClient, served
 from tests.support.real_reactor import reactor
@@ -235,3 +236,13 @@ async def test_what_is_given_up_is_ended_at_once() -> None:
     await source.close()
 
     assert [True] == ended
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_of_a_log() -> None:
+    """From an offset to another one, also while the build runs on."""
+    async with following() as build:
+        build.log.append(b"0123456789")
+        client = await build.ask("&offset=2&until=5&follow")
+
+        assert b"234" == chunks(await client.until(lambda data: data.endswith(b"0\r\n\r\n")))
