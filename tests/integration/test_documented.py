@@ -12,11 +12,11 @@ from demo.__main__ import MANIFESTS
 from demo.daemon import Daemon
 from demo.site import BASE_STREAM, Site
 from tests.integration.conftest import new_site
-from tests.integration.test_tutorial import free_port
 from tests.support.apt_repository import Repository
 from tests.support.base_tree import closed_command
 from tests.support.documented import blocks, typed
 from tests.support.live import PROVING, Live
+from tests.support.ports import free_port
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

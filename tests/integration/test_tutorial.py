@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.support.apt_repository import Repository
 from tests.support.base_tree import base_tar, closed_command
 from tests.support.debian_host import APART, PACKAGES, forget_groups
 from tests.support.documented import blocks, typed
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -26,13 +26,6 @@ def sample(folder: Path, bootstrap: list[str]) -> Path:
     path = folder / "sample.json"
     path.write_text(json.dumps(main))
     return path
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def for_this_host(text: str, configuration: Path, flags: str) -> str:

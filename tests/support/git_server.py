@@ -28,6 +28,7 @@ from twisted.web.twcgi import CGIScript
 from imaginator.rpc.certificates import make_authority, make_certificate
 from imaginator.service.credentials import Files, read_credentials
 from imaginator.service.tls import ServerSide
+from tests.support.ports import free_port
 from tests.support.real_reactor import reactor
 
 BACKEND = Path("/usr/lib/git-core/git-http-backend")
@@ -127,14 +128,6 @@ async def rude(resets: bool) -> AsyncIterator[str]:
         yield f"127.0.0.1:{port.getHost().port}"
     finally:
         await port.stopListening()
-
-
-def free_port() -> int:
-    """A port of loopback where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
