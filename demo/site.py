@@ -19,6 +19,7 @@ from typing import Any
 
 from imaginator.model.architectures import architecture
 from imaginator.model.codec import parse_json
+from imaginator.rpc.authority import OF_DAEMONS
 from imaginator.rpc.certificates import Issued, make_authority, make_certificate
 
 ARCH = architecture(platform.machine())
@@ -80,7 +81,8 @@ class Site:
         self.certificates.mkdir(parents=True)
         authority = make_authority("imaginator demonstration")
         authority.write(self.authority, None)
-        make_certificate(authority, "imaginator", server=True).write(*self.certificate("imaginator"))
+        daemon = make_certificate(authority, "imaginator", methods=OF_DAEMONS, server=True)
+        daemon.write(*self.certificate("imaginator"))
         make_certificate(authority, "user", methods=["Imaginator.*", "ImageServer.*"]).write(*self.certificate("user"))
         return authority
 

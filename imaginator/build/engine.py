@@ -359,7 +359,7 @@ class _Build:
             draft, root=merged.root, links=merged.links, computed=merged.computed, figures=packed.figures
         )
         async with self._parts.layers.adopted(workspace.upper, packed.layer_size) as layer:
-            image = await self._parts.store.add(complete, merged.nodes, (*layers, layer))
+            image = await self._parts.store.add(complete, merged.nodes, (*layers, layer), self._monitor.note)
         self._monitor.note(_summary(image))
         return image
 

@@ -81,7 +81,7 @@ def _outcome(build: LocalBuild, work: Work) -> Outcome:
     """What came of ``work``, which is told; raises `click.ClickException` where it could not even begin."""
     os.umask(UMASK)
     try:
-        check_host("")
+        check_host()
         return run(lambda reactor: _done(reactor, build, work))
     except ImaginatorError as error:
         raise click.ClickException(str(error)) from None

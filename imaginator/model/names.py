@@ -44,6 +44,13 @@ def check_image_name(name: str) -> str:
     return name
 
 
+def check_foreign_name(name: str) -> str:
+    """Return ``name`` if an image that others have made can be called so: its directory, and a part that is its own."""
+    if "/" not in name:
+        raise InvalidRequest(f"image name {_shown(name)}: expected DIRECTORY/NAME")
+    return check_stream_name(name)
+
+
 def check_build_id(name: str) -> str:
     """Return ``name`` if it is a build id; raise `InvalidRequest` otherwise."""
     if not is_build_id(name):
@@ -75,9 +82,12 @@ def stream_of(image_name: str) -> str:
 
 
 def image_name(stream: str, now: datetime, latest: str | None) -> str:
-    """Name a new image of ``stream``: stamped now, or a second after ``latest`` where that is not earlier."""
+    """Name a new image of ``stream``: stamped now, or a second after ``latest`` where that is not earlier.
+
+    A ``latest`` that others have named has no stamp.
+    """
     stamp = now.astimezone(UTC).replace(microsecond=0)
-    if latest is not None:
+    if latest is not None and _is_stamp(latest.rpartition("/")[2]):
         after = datetime.strptime(latest.rpartition("/")[2], STAMP_FORMAT).replace(tzinfo=UTC)
         stamp = max(stamp, after + timedelta(seconds=1))
     return f"{stream}/{stamp.strftime(STAMP_FORMAT)}"

@@ -22,6 +22,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from imaginator.model.errors import ConfigurationError, InvalidRequest
 from imaginator.rpc.certificates import Issued, Wish, issue, make_authority
 
+OF_DAEMONS = ("ImageServer.*", "ObjectServer.*")
+"""The methods that a daemon calls, of an image server that is somewhere else."""
+
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 
 
@@ -40,7 +43,8 @@ class Authority:
         certificate = folder / "imaginator" / "cert.pem"
         if not certificate.exists():
             certificate.parent.mkdir(mode=0o700, exist_ok=True)
-            self._write(self._issue(Wish(daemon, server=True)), certificate, certificate.with_name("key.pem"))
+            wish = Wish(daemon, methods=OF_DAEMONS, server=True)
+            self._write(self._issue(wish), certificate, certificate.with_name("key.pem"))
 
     def certify(self, wish: Wish) -> None:
         """Make a user's certificate; raises `InvalidRequest` for one that there is, or a name that no file can have."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from twisted.web.server import Request
 
 from imaginator.model.errors import NotPermitted
 from imaginator.model.identity import Caller, Identity, Trusted
 from imaginator.rpc.identity import identify
 from imaginator.rpc.methods import METHODS, Access, Method
+
+
+class Admitted(NamedTuple):
+    """Who calls a method."""
+
+    identity: Identity
+    caller: Caller
 
 
 class Callers:

@@ -62,7 +62,8 @@ class Issued(NamedTuple):
 class Wish(NamedTuple):
     """What a certificate shall say. Times default to five minutes ago and ten years on.
 
-    A server's certificate is valid for the local host. ``extensions`` are further ones, or replacements of those that
+    A server's certificate is valid for the local host, and for calling others where it has methods. ``extensions`` are
+    further ones, or replacements of those that
     groups and methods make, as raw bytes.
     """
 
@@ -144,7 +145,11 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _purpose(wish: Wish) -> x509.ExtendedKeyUsage:
-    return x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH if wish.server else ExtendedKeyUsageOID.CLIENT_AUTH])
+    """What a certificate is for: a server that may call methods calls other servers."""
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH] if wish.server else []
+    if wish.methods or not wish.server:
+        usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+    return x509.ExtendedKeyUsage(usages)
 
 
 def _local_names(host: str) -> x509.SubjectAlternativeName:

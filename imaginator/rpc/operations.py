@@ -78,7 +78,7 @@ class Operations:
         except CancelledError:
             raise
         except Exception as error:
-            fault = self._redacted(_fault_for(error, name, identity))
+            fault = self.redacted(_fault_for(error, name, identity))
             self._called(name if name in METHODS else "unknown", fault.code)
             raise fault from None
 
@@ -89,7 +89,8 @@ class Operations:
         caller = self._callers.admitted(method, identity)
         return await method.call(self._builder, caller, decode_parameters(method, parameters))
 
-    def _redacted(self, fault: Fault) -> Fault:
+    def redacted(self, fault: Fault) -> Fault:
+        """A fault without secrets."""
         return Fault(fault.code, self._redact(fault.message), redacted(fault.data, self._redact))
 
 

@@ -16,6 +16,7 @@ from imaginator.rpc.callers import Callers
 from imaginator.rpc.jsonrpc import JsonRpc
 from imaginator.rpc.methods import description
 from imaginator.rpc.operations import Operations
+from imaginator.rpc.served import ServedParts, builds_served, images_served
 from imaginator.rpc.shells import ShellPage
 from imaginator.rpc.xmlrpc import XmlRpc
 from imaginator.schedule.autobuild import AutoBuild, AutoBuildParts
@@ -27,12 +28,13 @@ from imaginator.service.buildnews import tell_end
 from imaginator.service.credentials import Files
 from imaginator.service.daemon import Daemon
 from imaginator.service.lateness import Lateness
-from imaginator.service.listener import Listener
+from imaginator.service.listener import Listener, Place
 from imaginator.service.log import RecentEntries, file_observer, stream_observer
 from imaginator.service.options import Options
 from imaginator.service.renewal import Renewal
 from imaginator.service.watchdog import Watchdog
 from imaginator.service.works import Works
+from imaginator.srpc.server import Serving
 from imaginator.store.usage import INTERVAL
 from imaginator.web.app import Web
 from imaginator.web.meters import Meters
@@ -132,16 +134,32 @@ class Assembly(Works):
             tls=lambda: self.renewal.state,
         )
         self.site = BoundedSite(Web(parts).resource(), self.reactor)
-        self.listener = Listener(self.reactor, self.reactor, options["listen-address"], options["port"], self.site)
-        self.listener.refusals.count = self.meters.handshake_refused
+        served = ServedParts(self.reactor, self.builder, self.workers, operations, callers, self.configuration.redact)
+        self.listeners = [
+            self._listener(Place(options["listen-address"], options["port"]), builds_served(served, self.site.crowd)),
+            *self._image_listener(served),
+        ]
         self._renew_certificates()
+
+    def _image_listener(self, served: ServedParts) -> Iterator[Listener]:
+        """The port for images, where one is given."""
+        port, plaintext = self.options["serve-images-port"], self.options["serve-images-plaintext"]
+        if port is not None:
+            place = Place(self.options["listen-address"], port, "serving images", plaintext, may_be_inherited=False)
+            images = images_served(served, self.site.crowd, self.store, self.state, plaintext=plaintext)
+            yield self._listener(place, images)
+
+    def _listener(self, place: Place, calls: Serving) -> Listener:
+        listener = Listener(self.reactor, self.reactor, place, self.site, calls)
+        listener.refusals.count = self.meters.handshake_refused
+        return listener
 
     def _reload_errors(self) -> dict[str, int]:
         return {"configuration": self.configuration.refusals, "certificates": self.renewal.refusals}
 
     def _renew_certificates(self) -> None:
         files = Files(*(self.options[f"{name}-file"] for name in ("ca", "cert", "key", "crl")))
-        self.renewal = Renewal(files, self.listener, self.workers, self.now, self._close_rpc)
+        self.renewal = Renewal(files, self.listeners, self.workers, self.now, self._close_rpc)
         self.renewal.begin()
 
     def _close_rpc(self, reason: str) -> None:
@@ -155,7 +173,7 @@ class Assembly(Works):
         self.catalogue.setServiceParent(daemon.foundation)
         lateness = Lateness(self.reactor, self.meters.timer_was_late)
         services = (self.dependencies, self.builder, self.shells, self.autobuild, *self._periodic(), lateness)
-        for service in (*services, self.listener, Watchdog(self.reactor)):
+        for service in (*services, *self.listeners, Watchdog(self.reactor)):
             service.setServiceParent(daemon.serving)
         return daemon
 

@@ -18,8 +18,8 @@ from imaginator.sandbox.sandbox import Profile, Sandbox, Workspace
 PROGRAMS = ("git", "env", "prlimit", "rm", "setpriv", "setsid")
 
 
-def check_host(image_server: str) -> None:
-    """Raise `ConfigurationError` unless this process is root, the programs are there and the store can be served."""
+def check_host() -> None:
+    """Raise `ConfigurationError` unless this process is root and the programs are there."""
     if os.geteuid() != 0:
         raise ConfigurationError("imaginator", "must run as root: it mounts and makes files of every owner")
     for program in PROGRAMS:
@@ -27,9 +27,6 @@ def check_host(image_server: str) -> None:
             raise ConfigurationError("imaginator", f"program not found: {program}")
     for problem in missing():
         raise ConfigurationError("imaginator", f"builds would have no network: {problem}")
-    if image_server:
-        problem = "this version cannot use a remote image server; leave the flag out for the embedded store"
-        raise ConfigurationError(f"--image-server-hostname {image_server}", problem)
 
 
 def locked(path: Path) -> IO[str]:

@@ -91,6 +91,11 @@ def path(text: str) -> Path | None:
     return Path(text).absolute() if text else None
 
 
+def port_if_any(text: str) -> int | None:
+    """A port; empty for none."""
+    return port(text) if text else None
+
+
 def share(text: str) -> Share:
     """A size, or a part of something that is known later."""
     parse_share(text, 0)
@@ -116,6 +121,8 @@ FLAGS = (
     Flag("package-cache-size", "5G", parse_size, "size of what packagers downloaded; the least recently used go first"),
     Flag("listen-address", "", str, "the address to listen on; empty for all, IPv4 and IPv6"),
     Flag("port", "6975", port, "the port of everything; 0 takes a free one and prints it"),
+    Flag("serve-images-port", "", port_if_any, "where Dominator's programs read and add images (by custom 6971)"),
+    Flag("serve-images-plaintext", "off", switch, "images can be read there without TLS, by anybody"),
     Flag("ca-file", "/etc/ssl/CA.pem", path, "the authority that signs callers' certificates"),
     Flag("cert-file", "/etc/ssl/imaginator/cert.pem", path, "the daemon's certificate"),
     Flag("key-file", "/etc/ssl/imaginator/key.pem", path, "the daemon's private key"),

@@ -1,12 +1,14 @@
-"""One port for plain HTTP and TLS: the first byte of a connection tells which it is.
+"""One port for plain HTTP, TLS and SRPC: the first byte of a connection tells which it is.
 
 A TLS connection begins with a handshake record, whose first byte is 22 (RFC 8446, section 5.1); no HTTP method does.
+One of SRPC begins with ``CONNECT``, which no other method of HTTP has its first letter in common with.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from enum import IntEnum
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
@@ -14,7 +16,6 @@ from twisted.python.failure import Failure
 
 from imaginator.web.crowd import Crowd
 
-HANDSHAKE = 22
 FIRST_BYTE = 30.0
 """Seconds that a connection may say nothing at all."""
 
@@ -27,8 +28,19 @@ STALLED = 600
 UNSENT = 64 * 1024
 """Bytes that the kernel takes beyond what is under way; it would take megabytes for each who does not read."""
 
-Choose = Callable[[bool], IProtocolFactory | None]
-"""The factory for a TLS connection (True) or a plain one, as it is now: certificates may be exchanged, or go."""
+
+class Speech(IntEnum):
+    """What a connection speaks."""
+
+    HTTP = 0
+    TLS = 1
+    SRPC = 2
+
+
+_FIRST = {22: Speech.TLS, ord("C"): Speech.SRPC}
+
+Choose = Callable[[Speech], IProtocolFactory | None]
+"""The factory for a connection, as it is now: certificates may be exchanged, or go."""
 
 
 class FirstByte(Protocol):
@@ -54,7 +66,7 @@ class FirstByte(Protocol):
         """Choose by the first byte; pass on the rest."""
         if self._inner is None:
             self._stop_waiting()
-            factory = self._choose(data[0] == HANDSHAKE)
+            factory = self._choose(_FIRST.get(data[0], Speech.HTTP))
             inner = None if factory is None else factory.buildProtocol(self._address)
             if inner is None:
                 # Plain HTTP would wait for the end of a line until the client's patience, or its own, is over.
@@ -78,7 +90,7 @@ class FirstByte(Protocol):
 
 
 class OnePort(ServerFactory):
-    """Serves both kinds of connections, each by the factory that ``choose`` gives for it, if ``crowd`` has a place."""
+    """Serves all kinds of connections, each by the factory that ``choose`` gives for it, if ``crowd`` has a place."""
 
     noisy = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -18,7 +18,7 @@ _log = Logger()
 
 
 class Renewal:
-    """Keeps a listener's TLS as the files are.
+    """Keeps the TLS of listeners as the files are.
 
     Files that are no good change nothing, which the state tells and ``refusals`` counts; absent ones close TLS, and
     ``closed`` is told why.
@@ -27,13 +27,13 @@ class Renewal:
     def __init__(
         self,
         files: Files,
-        listener: Listener,
+        listeners: Sequence[Listener],
         workers: Workers,
         now: Callable[[], datetime],
         closed: Callable[[str], None],
     ) -> None:
         self._files = files
-        self._listener = listener
+        self._listeners = listeners
         self._workers = workers
         self._now = now
         self._closed = closed
@@ -78,13 +78,17 @@ class Renewal:
             await self.tell()
 
     def _use(self, secured: Secured) -> None:
-        self._listener.secure(secured)
+        self._secure(secured)
         credentials = secured.credentials
         self.state = TlsState(warnings=tuple(credentials.warnings()), expiries=tuple(credentials.expiries()))
         self._closed("")
 
+    def _secure(self, secured: Secured | None) -> None:
+        for listener in self._listeners:
+            listener.secure(secured)
+
     def _close(self, absent: AbsentFile) -> None:
-        self._listener.secure(None)
+        self._secure(None)
         self.state = TlsState()
         self._closed(str(absent))
         _log.warn("RPC is closed: {reason}", reason=str(absent))

@@ -32,7 +32,7 @@ def makeService(options: Options, reactor: Any = None) -> Daemon:  # noqa: N802 
     for flag in options.dropped:
         _log.warn("flag {flag}: it has no effect any more", flag=flag)
     try:
-        check_host(options["image-server-hostname"])
+        check_host()
         if options["verify-store"]:
             sys.exit(verify_store(options["state-dir"], reactor))
         take_all_descriptors()

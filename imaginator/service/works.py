@@ -33,8 +33,11 @@ from imaginator.schedule.shells import ShellParts, Shells
 from imaginator.schedule.spare import SpareSlots
 from imaginator.schedule.trouble import Trouble
 from imaginator.service.checks import check_sandbox, locked, unlimited
+from imaginator.service.upstream import image_server
+from imaginator.srpc.client import Client
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.collector import Collector
+from imaginator.store.exchange import Exchange, ExchangeParts
 from imaginator.store.history import History
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.kept import Kept
@@ -43,6 +46,7 @@ from imaginator.store.logs import LogArchive
 from imaginator.store.objects import Objects
 from imaginator.store.packages import Packages
 from imaginator.store.pauses import PauseTable
+from imaginator.store.remote import RemoteStore, log_reader
 from imaginator.store.restoring import Restorer
 from imaginator.store.sieve import SieveMemory
 from imaginator.store.usage import StoreUsage
@@ -81,7 +85,8 @@ class Works:
     def _make_store(self) -> None:
         self.workers = Workers(WORKERS, self.reactor)
         self.catalogue = Catalogue(self.state / "catalogue.sqlite", self.reactor)
-        self.store = EmbeddedStore(self.catalogue, Objects(self.state / "objects"), self.workers)
+        self.upstream = image_server(self.options)
+        self.store = self._store(Objects(self.state / "objects"))
         layers = self.state / "layers"
         restore = Restorer(self.reactor, self.store.objects)
         limit = self.options["layer-cache-size"](shutil.disk_usage(self.state).total)
@@ -95,6 +100,15 @@ class Works:
         self.packages = Packages(self.state / "packages", self.options["package-cache-size"], self.workers)
         self.history = History(self.catalogue)
         self.usage = StoreUsage(self.catalogue, self.store.objects, self.workers, self.now)
+
+    def _store(self, objects: Objects) -> EmbeddedStore:
+        """The store by itself, or as a cache of the image server."""
+        if self.upstream is None:
+            return EmbeddedStore(self.catalogue, objects, self.workers)
+        client = Client(self.reactor, self.workers.run, self.upstream)
+        exchange = Exchange(ExchangeParts(client, objects, self.workers, self.state / "builds"))
+        logs = log_reader(self.state / "logs")
+        return RemoteStore(self.catalogue, objects, self.workers, self.now, exchange, logs)
 
     async def _collect_for_room(self, _missing: int) -> None:
         await self.collector.run()
@@ -134,6 +148,8 @@ class Works:
             DependencyParts(self.reactor, self.configuration, self.store, self.sources, self.workers)
         )
         store_line = f"the embedded store in {self.state}"
+        if self.upstream is not None:
+            store_line = f"the image server {self.upstream}, with a cache of it in {self.state}"
         self.shells = Shells(self._shell_parts())
         self.builder = Builder(parts, self.history, self.pauses, store_line, self.dependencies, self.shells)
         self.reserve.go_on = self.trouble.go_on = self.builder.go_on

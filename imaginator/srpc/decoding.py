@@ -37,6 +37,16 @@ class Decoder:
         """Take bytes as they have come."""
         self._data += data
 
+    @property
+    def pending(self) -> int:
+        """Bytes that no value was made of yet."""
+        return len(self._data)
+
+    @property
+    def ready(self) -> bool:
+        """Whether asking for a value can lead further than last time."""
+        return len(self._data) >= self._needed
+
     def rest(self) -> bytes:
         """What has come after the last value that was given: it is no more the decoder's."""
         rest = bytes(self._data)

@@ -119,6 +119,33 @@ class GetImageResponse(Message, frozen=True):
     information_database_url: str = msgspec.field(default="", name="InformationDatabaseURL")
 
 
+class DirectoryMetadata(Message, frozen=True):
+    """Whose a directory is."""
+
+    owner_group: str = ""
+
+
+class Directory(Message, frozen=True):
+    """A directory of images; the last of a list has no name."""
+
+    name: str = ""
+    metadata: DirectoryMetadata = DirectoryMetadata()
+
+
+class GetFilteredImageUpdatesRequest(Message, frozen=True):
+    """Ask to be told of all images and directories, and of what becomes of them."""
+
+    ignore_expiring_images: bool = False
+
+
+class ImageUpdate(Message, frozen=True):
+    """An image or a directory that is there, or an image that is gone; the first list ends with an empty one."""
+
+    directory: Directory | None = None
+    name: str = ""
+    operation: Uint = 0
+
+
 class ListSelectedImagesRequest(Message, frozen=True):
     """Ask for the images below a directory; the answer is lines."""
 
@@ -136,19 +163,6 @@ class MakeDirectoryRequest(Message, frozen=True):
 
 class MakeDirectoryResponse(Message, frozen=True):
     """It is there."""
-
-
-class DirectoryMetadata(Message, frozen=True):
-    """Whose a directory is."""
-
-    owner_group: str = ""
-
-
-class Directory(Message, frozen=True):
-    """A directory of images; the last of a list has no name."""
-
-    name: str = ""
-    metadata: DirectoryMetadata = DirectoryMetadata()
 
 
 class AddObjectRequest(Message, frozen=True):
@@ -244,4 +258,68 @@ class GetDependenciesResponse(Message, frozen=True):
     """The result, or why there is none."""
 
     get_dependencies_result: GetDependenciesResult = GetDependenciesResult()
+    error: str = ""
+
+
+class GetDirectedGraphRequest(Message, frozen=True):
+    """Ask for a drawing of which stream builds on which, of some of them; as known for so long at most."""
+
+    excludes: list[str] = []
+    includes: list[str] = []
+    max_age: int = 0
+
+
+class GetDirectedGraphResult(Message, frozen=True):
+    """The drawing, a text for Graphviz."""
+
+    fetch_log: bytes = b""
+    generated_at: Moment | None = None
+    graphviz_dot: bytes = b""
+    last_attempt_at: Moment | None = None
+    last_attempt_error: str = ""
+
+
+class GetDirectedGraphResponse(Message, frozen=True):
+    """The drawing, or why there is none."""
+
+    get_directed_graph_result: GetDirectedGraphResult = GetDirectedGraphResult()
+    error: str = ""
+
+
+class DisableAutoBuildsRequest(Message, frozen=True):
+    """Disable automatic builds for so long."""
+
+    disable_for: int = 0
+
+
+class DisableAutoBuildsResponse(Message, frozen=True):
+    """Until when they are."""
+
+    disabled_until: Moment | None = None
+    error: str = ""
+
+
+class DisableBuildRequestsRequest(Message, frozen=True):
+    """Refuse requests for builds for so long."""
+
+    disable_for: int = 0
+
+
+class DisableBuildRequestsResponse(Message, frozen=True):
+    """Until when they are refused."""
+
+    disabled_until: Moment | None = None
+    error: str = ""
+
+
+class StartAutoBuildsRequest(Message, frozen=True):
+    """Begin the automatic builds now."""
+
+    wait_for_complete: bool = False
+    wait_to_start: bool = False
+
+
+class StartAutoBuildsResponse(Message, frozen=True):
+    """Why not, if so."""
+
     error: str = ""

@@ -44,10 +44,10 @@ class Sent(NamedTuple):
 
 
 class Received(NamedTuple):
-    """A tree of ours: its root, its nodes by their ids, and its groups of hard links, each sorted."""
+    """A tree of ours: its root, its encoded nodes by their ids, and its groups of hard links, each sorted."""
 
     root: Entry
-    nodes: dict[bytes, Node]
+    nodes: dict[bytes, bytes]
     links: tuple[tuple[bytes, ...], ...]
 
 
@@ -115,7 +115,7 @@ def from_wire(tree: FileSystem) -> Received:
     for path, number in _walk(tree):
         paths.setdefault(number, []).append(path)
     groups = {number: tuple(sorted(names)) for number, names in paths.items() if len(names) > 1}
-    nodes: dict[bytes, Node] = {}
+    nodes: dict[bytes, bytes] = {}
     root = _entry(tree, b"", tree.directory_inode, nodes, {number: names[0] for number, names in groups.items()})
     return Received(root, nodes, tuple(sorted(groups.values())))
 
@@ -150,7 +150,7 @@ def _name(name: str, directory: bytes) -> bytes:
 
 
 def _entry(
-    tree: FileSystem, name: bytes, top: DirectoryInode, nodes: dict[bytes, Node], links: Mapping[int, bytes]
+    tree: FileSystem, name: bytes, top: DirectoryInode, nodes: dict[bytes, bytes], links: Mapping[int, bytes]
 ) -> Entry:
     """A directory's entry, after those of all directories below it: without recursion, since trees may be deep."""
     made: dict[int, Entry] = {}
@@ -173,11 +173,11 @@ def _entry(
     return made[0]
 
 
-def _with_node(name: bytes, directory: DirectoryInode, entries: list[Entry], nodes: dict[bytes, Node]) -> Entry:
+def _with_node(name: bytes, directory: DirectoryInode, entries: list[Entry], nodes: dict[bytes, bytes]) -> Entry:
     inode = Inode(Kind.DIRECTORY, directory.mode & _PERMISSIONS, directory.uid, directory.gid)
     node = Node(tuple(sorted(entries, key=lambda entry: entry.name)))
-    identity, _ = encode_node(node)
-    nodes[identity] = node
+    identity, data = encode_node(node)
+    nodes[identity] = data
     return Entry(name, inode, identity)
 
 

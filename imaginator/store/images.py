@@ -29,7 +29,7 @@ from imaginator.model.names import image_name, stream_of
 from imaginator.model.tree import Node, NodeReader, decode_node
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.holds import Held, Holds
-from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
+from imaginator.store.interface import Hold, ImageStore, ImageSummary, Note, Wanted, silent
 from imaginator.store.merkle import computed_files
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
@@ -85,13 +85,15 @@ class EmbeddedStore(ImageStore):
         """Those of these objects that the store does not hold."""
         return await self._workers.run(self._objects.missing, frozenset(digests))
 
-    async def add(self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
+    async def add(
+        self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str], note: Note = silent
+    ) -> Image:
         """Add an image under its final name, in one transaction; raises `StoreCorrupt` for what is missing.
 
         Once that is under way it is carried through, whoever is cancelled.
         """
         return await self._insert(
-            draft, nodes, layers, lambda connection: _next_name(connection, draft.name, self._now())
+            draft, nodes, layers, lambda connection: next_name(connection, draft.name, self._now())
         )
 
     async def bring(self, image: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
@@ -238,6 +240,8 @@ def read_node(connection: sqlite3.Connection, node: bytes) -> Node:
 
 def _latest_query(wanted: Wanted, now: datetime) -> tuple[str, list[object]]:
     query, values = f"SELECT {_IMAGE} FROM images WHERE stream = ? AND {_VISIBLE}", [wanted.stream, now.timestamp()]
+    if wanted.lasting:
+        query += " AND expires_at IS NULL"
     if wanted.commit:
         query += " AND (commit_id = ? OR branch = ?)"
         values += [wanted.commit, wanted.commit]
@@ -301,7 +305,7 @@ def _check_nodes(connection: sqlite3.Connection, wanted: Iterable[bytes]) -> Non
             raise StoreCorrupt(f"node {node.hex()} is missing from the catalogue")
 
 
-def _next_name(connection: sqlite3.Connection, stream: str, now: datetime) -> str:
+def next_name(connection: sqlite3.Connection, stream: str, now: datetime) -> str:
     """A name that no image of the stream has or lately had."""
     query = "SELECT name FROM images WHERE stream = ? ORDER BY id DESC LIMIT 1"
     row = connection.execute(query, (stream,)).fetchone()

@@ -1,4 +1,4 @@
-"""What the rest of the program knows of an image store; the embedded one implements it, a remote one will.
+"""What the rest of the program knows of an image store: the embedded one, or one that a server stands behind.
 
 An image is added in one step, and only when all its objects are whole in the store. Everything here is asynchronous
 but the `NodeReader`, which blocks briefly and is for worker threads.
@@ -6,7 +6,7 @@ but the `NodeReader`, which blocks briefly and is for worker threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -31,12 +31,20 @@ class Wanted(msgspec.Struct, frozen=True):
     """Which image of a stream: the latest whose commit id or branch is ``commit`` and whose tags match.
 
     ``tags`` maps a key to its allowed values: values of one key are alternatives, keys must all match. An empty
-    ``commit`` and no tags take the latest.
+    ``commit`` and no tags take the latest; ``lasting`` leaves out those that expire.
     """
 
     stream: str
     commit: str = ""
     tags: dict[str, tuple[str, ...]] = {}
+    lasting: bool = False
+
+
+Note = Callable[[str], None]
+
+
+def silent(_line: str) -> None:
+    """Takes a line that nobody wants."""
 
 
 class Hold(Protocol):
@@ -71,13 +79,17 @@ class ImageStore(Protocol):
     async def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
         """Those of these objects that the store does not hold."""
 
-    async def add(self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
+    async def add(
+        self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str], note: Note = silent
+    ) -> Image:
         """Add an image whose objects are in the store, and return it with its final name.
 
         ``draft.name`` is the stream; the date stamp is given here, so that no two images share one. ``nodes`` are the
         encoded nodes that the build made, by id; nodes of the source image need not be repeated. ``layers`` are the
-        ids of the image's layers, bottom first. Raises `StoreCorrupt` when an object or a node is not there. Until
-        this returns the caller holds the source image, the objects of new nodes, and the layers.
+        ids of the image's layers, bottom first; ``note`` takes lines for the build's log.
+
+        Raises `StoreCorrupt` when an object or a node is not there. Until this returns the caller holds the source
+        image, the objects of new nodes, and the layers.
         """
 
     def hold(self) -> AbstractContextManager[Hold]:

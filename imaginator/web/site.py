@@ -35,9 +35,6 @@ CLOSING = 5.0
 
 _BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_SRPC = b"CONNECT /_go"
-_NO_SRPC = b"this imaginator speaks JSON-RPC and XML-RPC: use its own builder-tool"
-"""For a tool of the original, which shows a status and nothing else; its lines end without a carriage return."""
 _CLOSED = Failure(ConnectionDone())
 
 
@@ -84,7 +81,6 @@ class BoundedChannel(HTTPChannel):
     transport: ITCPTransport
     factory: BoundedSite
     _deadline: IDelayedCall | None = None
-    _begun = False
     _closed = False
     _answering = False
     _full = False
@@ -97,11 +93,8 @@ class BoundedChannel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Take a part of a request; over TLS more may come after the end."""
-        if not self._begun and data.startswith(_SRPC):
-            self.refuse(b"HTTP/1.0 501 %b\r\n\r\n%b\n" % (_NO_SRPC, _NO_SRPC))
-        elif not self._closed:
+        if not self._closed:
             super().dataReceived(data)
-        self._begun = True
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802
         """Tell that a line is too long."""

@@ -30,7 +30,7 @@ ODD: dict[str, tuple[bytes, bytes]] = {
     "HTTP/2.0 as a version": (b"GET /healthz HTTP/2.0\r\n\r\n", BAD),
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), BAD),
     "an upgrade to HTTP/2": (GET + HOST + b"Upgrade: h2c\r\nConnection: Upgrade, close\r\n\r\n", FINE),
-    "CONNECT": (b"CONNECT elsewhere:443 HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n", b"HTTP/1.1 404 "),
+    "CONNECT": (b"CONNECT elsewhere:443 HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n", b"HTTP/1.0 404 "),
     "another host's address": (b"GET http://elsewhere/ HTTP/1.1\r\nConnection: close\r\n\r\n", b"HTTP/1.1 404 "),
     "an address that is no text": (b"GET /%ff%00 HTTP/1.1\r\nConnection: close\r\n\r\n", BAD),
     "a host that is no text": (GET + b"Host: \xff\r\nConnection: close\r\n\r\n", BAD),

@@ -29,12 +29,12 @@ from tests.support.git_server import (
     Backend,
     SshServer,
     basic,
-    free_port,
     git_daemon,
     rude,
     served,
     served_by_tls,
 )
+from tests.support.ports import free_port
 from tests.support.real_reactor import reactor
 
 SECRET = "s3cr3t/w+rd"

@@ -15,7 +15,8 @@ from imaginator.model.errors import ConfigurationError
 from imaginator.model.giturl import RepositoryFile, repository_file, without_password
 from imaginator.model.redaction import Redactor
 from tests.support.git_repository import Repository
-from tests.support.git_server import Backend, SshServer, free_port, rude, served
+from tests.support.git_server import Backend, SshServer, rude, served
+from tests.support.ports import free_port
 from tests.support.real_reactor import reactor
 
 SECRET = "s3cr3t-word"

@@ -13,8 +13,8 @@ from imaginator.model.build import State
 from imaginator.schedule.queue import INTERRUPTED
 from tests.integration.conftest import new_site
 from tests.integration.test_bad_input import OVER_SMALL, poll
-from tests.support.git_server import free_port
 from tests.support.live import Live
+from tests.support.ports import free_port
 from tests.support.small_system import SMALL_PACKAGER, small_bootstrap
 
 pytestmark = pytest.mark.integration

@@ -160,6 +160,12 @@ type GetImageResponse struct {
 	Image                  *Image
 	InformationDatabaseURL string
 }
+type GetFilteredImageUpdatesRequest struct{ IgnoreExpiringImages bool }
+type ImageUpdate struct {
+	Directory *Directory
+	Name      string
+	Operation uint
+}
 type ListSelectedImagesRequest struct {
 	DirectoryName        string
 	IgnoreExpiringImages bool
@@ -230,6 +236,38 @@ type GetDependenciesResponse struct {
 	Error string
 }
 
+type GetDirectedGraphRequest struct {
+	Excludes []string
+	Includes []string
+	MaxAge   time.Duration
+}
+type GetDirectedGraphResult struct {
+	FetchLog         []byte
+	GeneratedAt      time.Time
+	GraphvizDot      []byte
+	LastAttemptAt    time.Time
+	LastAttemptError string
+}
+type GetDirectedGraphResponse struct {
+	GetDirectedGraphResult
+	Error string
+}
+type DisableAutoBuildsRequest struct{ DisableFor time.Duration }
+type DisableAutoBuildsResponse struct {
+	DisabledUntil time.Time
+	Error         string
+}
+type DisableBuildRequestsRequest struct{ DisableFor time.Duration }
+type DisableBuildRequestsResponse struct {
+	DisabledUntil time.Time
+	Error         string
+}
+type StartAutoBuildsRequest struct {
+	WaitForComplete bool
+	WaitToStart     bool
+}
+type StartAutoBuildsResponse struct{ Error string }
+
 func known() map[string]reflect.Type {
 	values := []interface{}{
 		AddImageRequest{}, AddImageResponse{}, ChangeImageExpirationRequest{}, ChangeImageExpirationResponse{},
@@ -239,7 +277,10 @@ func known() map[string]reflect.Type {
 		ListSelectedImagesRequest{}, MakeDirectoryRequest{}, MakeDirectoryResponse{}, DirectoryMetadata{}, Directory{},
 		AddObjectRequest{}, AddObjectResponse{}, CheckObjectsRequest{}, CheckObjectsResponse{}, GetObjectsRequest{},
 		GetObjectsResponse{}, BuildImageRequest{}, BuildImageResponse{}, GetDependenciesRequest{}, Nothing{},
-		GetDependenciesResult{}, GetDependenciesResponse{},
+		GetDependenciesResult{}, GetDependenciesResponse{}, GetFilteredImageUpdatesRequest{}, ImageUpdate{},
+		GetDirectedGraphRequest{}, GetDirectedGraphResult{}, GetDirectedGraphResponse{}, DisableAutoBuildsRequest{},
+		DisableAutoBuildsResponse{}, DisableBuildRequestsRequest{}, DisableBuildRequestsResponse{},
+		StartAutoBuildsRequest{}, StartAutoBuildsResponse{},
 	}
 	types := make(map[string]reflect.Type)
 	for _, value := range values {

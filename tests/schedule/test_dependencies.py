@@ -18,7 +18,8 @@ from imaginator.build.glance import SETTLED
 from imaginator.model.errors import BuildFailed
 from imaginator.schedule.dependencies import Snapshot
 from tests.support.building import add_image, building
-from tests.support.git_server import Backend, free_port, rude, served
+from tests.support.git_server import Backend, rude, served
+from tests.support.ports import free_port
 from tests.support.real_reactor import reactor
 from tests.support.world import World
 

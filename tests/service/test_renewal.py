@@ -18,7 +18,8 @@ from imaginator.model.errors import ConfigurationError
 from imaginator.model.expiry import TlsState
 from imaginator.rpc.certificates import Wish, issue, make_authority, make_certificate, revoke
 from imaginator.service.credentials import Files
-from imaginator.service.listener import Listener
+from imaginator.service.listener import Listener, Place
+from imaginator.service.port import Speech
 from imaginator.service.renewal import Renewal
 from imaginator.store.workers import Workers
 from imaginator.web.site import BoundedSite
@@ -37,11 +38,11 @@ class Scene:
         make_certificate(self.authority, "localhost", server=True).write(self.files.certificate, self.files.key)
         self.revocations = folder / "crl.pem"
         self.revocations.write_bytes(revoke(self.authority))
-        self.listener = Listener(reactor, reactor, "127.0.0.1", 0, BoundedSite(Resource(), reactor))
+        self.listener = Listener(reactor, reactor, Place("127.0.0.1", 0), BoundedSite(Resource(), reactor))
         self.workers = Workers(1, reactor)  # type: ignore[arg-type]
         self.closed = "nobody told"
         self.now = datetime.now(UTC)
-        self.renewal = Renewal(self.files, self.listener, self.workers, lambda: self.now, self._close)
+        self.renewal = Renewal(self.files, [self.listener], self.workers, lambda: self.now, self._close)
         self.said: list[str] = []
 
     def _close(self, reason: str) -> None:
@@ -50,7 +51,7 @@ class Scene:
     @property
     def in_force(self) -> Any:
         """What meets a new TLS connection."""
-        return self.listener._choose(True)
+        return self.listener._choose(Speech.TLS)
 
     def __call__(self, event: LogEvent) -> None:
         """Note what is worth a warning."""

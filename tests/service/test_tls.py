@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from imaginator.model.errors import ConfigurationError
 from imaginator.rpc.certificates import Issued, Wish, issue, make_authority, make_certificate, revoke
 from imaginator.service.credentials import AbsentFile, Files, read_credentials
-from imaginator.service.listener import Listener, secured
+from imaginator.service.listener import Listener, Place, secured
 from imaginator.web.site import BoundedSite
 
 NEEDED = ("authority", "certificate", "key")
@@ -171,7 +171,7 @@ def ask(port: int, context: ssl.SSLContext | None) -> bytes:
 
 def new_listener(port: int = 0) -> Listener:
     """A listener on the loopback, for a site without pages."""
-    return Listener(reactor, reactor, "127.0.0.1", port, BoundedSite(Resource(), reactor))
+    return Listener(reactor, reactor, Place("127.0.0.1", port), BoundedSite(Resource(), reactor))
 
 
 def port_of(listener: Listener) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaginator.model.tree import Entry, Inode, Kind, Node, encode_node, join, walk
+from imaginator.model.tree import Entry, Inode, Kind, Node, decode_node, encode_node, join, walk
 from imaginator.srpc.decoding import Decoder
 from imaginator.srpc.encoding import Encoder
 from imaginator.srpc.filesystem import (
@@ -99,7 +99,8 @@ def test_there_and_back(plan: Plan) -> None:
     decoder = Decoder()
     decoder.feed(Encoder().encode(sent.tree))
     received = from_wire(decoder.next(FileSystem))
-    before, after = without_attributes(root, nodes), without_attributes(received.root, received.nodes)
+    read = {identity: decode_node(data) for identity, data in received.nodes.items()}
+    before, after = without_attributes(root, nodes), without_attributes(received.root, read)
 
     assert before == after
     assert sent.lost == [path for path, entry in walk(root, nodes.__getitem__) if entry.inode.attributes]

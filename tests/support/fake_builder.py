@@ -29,7 +29,7 @@ from imaginator.schedule.admission import BuildLimits, check_new_expiry, check_o
 from imaginator.schedule.builder import Verdict
 from imaginator.schedule.dependencies import Snapshot
 from imaginator.schedule.events import Events
-from imaginator.store.interface import Hold, ImageStore, ImageSummary, Wanted
+from imaginator.store.interface import Hold, ImageStore, ImageSummary, Note, Wanted, silent
 
 if TYPE_CHECKING:
     from imaginator.store.history import BuildQuery
@@ -161,7 +161,9 @@ class FakeStore(ImageStore):
         """All of them."""
         return frozenset(digests)
 
-    async def add(self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str]) -> Image:
+    async def add(
+        self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str], note: Note = silent
+    ) -> Image:
         """Keep ``draft`` under its own name."""
         self.images[draft.name] = draft
         return draft

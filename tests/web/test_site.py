@@ -142,19 +142,6 @@ def connection(clock: Clock) -> tuple[BoundedChannel, Transport]:
     return channel, transport
 
 
-def test_a_tool_of_the_original() -> None:
-    """It is told what is spoken here in the status, which it shows; the same words in a body are a body."""
-    answers = []
-    for said in (b"CONNECT /_goSRPC_/ HTTP/1.0\n\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
-        channel, transport = connection(Clock())
-        channel.dataReceived(said)
-        channel.dataReceived(b"CONNECT /_go")
-        answers.append((transport.value().partition(b"\r\n")[0], transport.disconnecting))
-
-    assert (b"HTTP/1.0 501 this imaginator speaks JSON-RPC and XML-RPC: use its own builder-tool", True) == answers[0]
-    assert (b"HTTP/1.1 200 OK", False) == answers[1]
-
-
 def test_a_request_that_trickles_in_is_cut_off() -> None:
     """A byte each second keeps Twisted's timeout from ever firing, but not the deadline."""
     clock = Clock()
