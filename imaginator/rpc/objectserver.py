@@ -20,7 +20,7 @@ from imaginator.srpc.conversation import BLOCK
 from imaginator.srpc.server import Answering, Methods, Speaking
 from imaginator.store.holds import Held
 from imaginator.store.images import EmbeddedStore
-from imaginator.store.incoming import Incoming
+from imaginator.store.incoming import Added, Incoming
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
 
@@ -73,28 +73,12 @@ class ObjectServer:
         parts = self._parts
         directory = parts.directory / f"incoming-{secrets.token_hex(6)}"
         async with self._kept() as held, Incoming(parts.objects, parts.workers, directory) as incoming:
-            expected: list[bytes | None] = []
+            arrival = _Arrival(call, incoming, held)
             while (request := await call.receive(said.AddObjectRequest)).length:
                 if request.length > LARGEST:
                     raise ValueError(f"an object of {request.length} bytes, at most {LARGEST} are allowed")
-                if request.expected_hash is not None:
-                    held.keep_content((request.expected_hash,))
-                expected.append(request.expected_hash)
-                await incoming.take(request.length, call.blocks(request.length))
-                # Who waits for an answer before it goes on gets one.
-                if incoming.is_full or not call.conversation.has_unread:
-                    await self._answer(call, incoming, held, expected)
-                    expected = []
-            await self._answer(call, incoming, held, expected)
-
-    async def _answer(self, call: Call, incoming: Incoming, held: Held, expected: Sequence[bytes | None]) -> None:
-        for wanted, added in zip(expected, await incoming.publish(), strict=True):
-            held.keep_content((added.digest,))
-            wrong = wanted is not None and wanted != added.digest
-            words = f"the content's hash is {added.digest.hex()}" if wrong else ""
-            await call.send(
-                said.AddObjectResponse(error_string=words, hash=added.digest, added=added.new and not wrong)
-            )
+                await arrival.take(request)
+            await arrival.answer()
 
     @asynccontextmanager
     async def _kept(self) -> AsyncIterator[Held]:
@@ -131,3 +115,50 @@ class ObjectServer:
             finally:
                 os.close(descriptor)
         await call.conversation.say(bytes(gathered))
+
+
+class _Arrival:
+    """Objects that come in one call. Once one cannot be kept none is, and each is answered with the reason."""
+
+    def __init__(self, call: Call, incoming: Incoming, held: Held) -> None:
+        self._call = call
+        self._incoming = incoming
+        self._held = held
+        self._expected: list[bytes | None] = []
+        self._trouble = ""
+
+    async def take(self, request: said.AddObjectRequest) -> None:
+        """Take an object, and answer where the peer waits for that before it goes on."""
+        if request.expected_hash is not None:
+            self._held.keep_content((request.expected_hash,))
+        self._expected.append(request.expected_hash)
+        blocks = self._call.blocks(request.length)
+        if not self._trouble:
+            try:
+                await self._incoming.take(request.length, blocks)
+            except OSError as error:
+                self._trouble = f"it cannot be kept: {error.strerror}"
+        async for _ in blocks:  # what follows is only understood after all of it
+            pass
+        if self._incoming.is_full or not self._call.conversation.has_unread:
+            await self.answer()
+
+    async def answer(self) -> None:
+        """Say of each object whether it is kept."""
+        expected, self._expected = self._expected, []
+        if not self._trouble:
+            try:
+                for wanted, added in zip(expected, await self._incoming.publish(), strict=True):
+                    await self._tell(wanted, added)
+                return
+            except OSError as error:
+                self._trouble = f"it cannot be kept: {error.strerror}"
+        for _ in expected:
+            await self._call.send(said.AddObjectResponse(error_string=self._trouble))
+
+    async def _tell(self, wanted: bytes | None, added: Added) -> None:
+        self._held.keep_content((added.digest,))
+        wrong = wanted is not None and wanted != added.digest
+        words = f"its hash is {added.digest.hex()}" if wrong else ""
+        answer = said.AddObjectResponse(error_string=words, hash=added.digest, added=added.new and not wrong)
+        await self._call.send(answer)

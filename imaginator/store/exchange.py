@@ -152,7 +152,7 @@ class Exchange:
         for digest in order:
             answer = await call.receive(said.AddObjectResponse)
             if answer.error_string or answer.hash != digest:
-                raise StoreCorrupt(f"object {digest.hex()}: {answer.error_string or 'it arrived as another one'}")
+                raise self._unwilling(f"object {digest.hex()}: {answer.error_string or 'it arrived as another one'}")
             left.pop(digest, None)
 
     async def fetch(self, sizes: Mapping[bytes, int]) -> None:
