@@ -22,6 +22,7 @@ from benchmarks import (
     log_line,
     lost_layer,
     many_files,
+    object_upload,
     one_file_build,
     packages,
     packing,
@@ -29,6 +30,7 @@ from benchmarks import (
     parallel_builds,
     queue,
     reactor_tick_gap,
+    remote_build,
     rpc_calls,
     sandbox_cost,
     source_fetch,
@@ -64,6 +66,8 @@ FIGURES: dict[str, Callable[[Path], Figure | Sequence[Figure]]] = {
     "tool-start": tool_start.measure,
     "daemon-start": daemon_start.measure,
     "gob-metadata": gob_metadata.measure,
+    "object-upload": object_upload.measure,
+    "remote-build": remote_build.measure,
     "hostile-neighbour": hostile_neighbour.measure,
 }
 MEMORY = Path("/dev/shm")

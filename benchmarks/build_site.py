@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,8 @@ class BuildSite:
     """A context: a daemon with a bootstrap stream of this command, and a stream whose manifest is one file.
 
     ``packager`` replaces the sample's; ``manifests`` are more streams, each with its files (path → text), all of which
-    are rebuilt automatically where ``rebuilt`` says so, and ``flags`` the daemon's.
+    are rebuilt automatically where ``rebuilt`` says so, and ``flags`` the daemon's. ``certificates`` are another
+    site's, in place of new ones.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class BuildSite:
         manifests: Mapping[str, Mapping[str, str]] = {},
         flags: Sequence[str] = (),
         rebuilt: bool = False,
+        certificates: Path | None = None,
     ) -> None:
         self.site = Site(folder / "site")
         self.daemon = Daemon(self.site, *flags)
@@ -47,6 +50,7 @@ class BuildSite:
         self._packager = packager
         self._manifests = {"one-file": ONE_FILE, **manifests}
         self._rebuilt = rebuilt
+        self._certificates = certificates
 
     def __enter__(self) -> Self:
         folder = self.site.folder.parent / "manifests"
@@ -54,7 +58,10 @@ class BuildSite:
             for path, text in files.items():
                 (folder / name / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name / path).write_text(text)
-        self.site.make_certificates()
+        if self._certificates is None:
+            self.site.make_certificates()
+        else:
+            shutil.copytree(self._certificates, self.site.certificates)
         self.site.make_repository(folder)
         streams = {stream_of(name): self.site.stream(name) for name in self._manifests}
         listed = {"ImageStreamsToAutoRebuild": list(streams)} if self._rebuilt else {}
@@ -95,10 +102,15 @@ class DebianSite(BuildSite):
     """One whose bootstrap unpacks a cached Debian."""
 
     def __init__(
-        self, folder: Path, manifests: Mapping[str, Mapping[str, str]] = {}, flags: Sequence[str] = ()
+        self,
+        folder: Path,
+        manifests: Mapping[str, Mapping[str, str]] = {},
+        flags: Sequence[str] = (),
+        certificates: Path | None = None,
     ) -> None:
+        folder.mkdir(exist_ok=True)
         self.tar = base_tar(folder)
-        super().__init__(folder, unpack_command(self.tar), manifests=manifests, flags=flags)
+        super().__init__(folder, unpack_command(self.tar), manifests=manifests, flags=flags, certificates=certificates)
 
     def unpack(self, folder: Path) -> Path:
         """A plain copy of the tree."""

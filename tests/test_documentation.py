@@ -44,7 +44,7 @@ def commands(program: str) -> list[list[str]]:
 
 def sources() -> str:
     """All that the programs may say, and the words of the tools that they pass on."""
-    passed_on = "No space left on device\ndatabase or disk is full\nAddress already in use\n"
+    passed_on = "No space left on device\ndatabase or disk is full\nAddress already in use\nConnection was refused\n"
     return passed_on + "".join(path.read_text() for path in (ROOT / "imaginator").rglob("*.py"))
 
 

@@ -20,7 +20,7 @@ from imaginator.model.tags import matches
 from imaginator.rpc.callers import Admitted
 from imaginator.srpc import filesystem as wire
 from imaginator.srpc import messages as said
-from imaginator.srpc.call import Call
+from imaginator.srpc.call import WIDE, Call
 from imaginator.srpc.errors import Refused
 from imaginator.srpc.images import image_to_wire, moment, time_of
 from imaginator.srpc.server import Answering, Methods, Speaking
@@ -64,7 +64,7 @@ class ImageServer:
     def methods(self) -> Methods:
         """The table."""
         return {
-            "ImageServer.AddImage": Answering(said.AddImageRequest, self._add),
+            "ImageServer.AddImage": Answering(said.AddImageRequest, self._add, limits=WIDE),
             "ImageServer.ChangeImageExpiration": Answering(said.ChangeImageExpirationRequest, self._change_expiry),
             "ImageServer.CheckDirectory": Answering(said.CheckDirectoryRequest, self._check_directory),
             "ImageServer.CheckImage": Answering(said.CheckImageRequest, self._check),

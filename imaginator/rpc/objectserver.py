@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from imaginator.srpc import messages as said
 from imaginator.srpc.call import Call
 from imaginator.srpc.conversation import BLOCK
-from imaginator.srpc.server import Answering, Methods, Speaking
+from imaginator.srpc.server import HASHES, Answering, Methods, Speaking
 from imaginator.store.holds import Held
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.incoming import Added, Incoming
@@ -26,6 +27,9 @@ from imaginator.store.workers import Workers
 
 GRACE = 3600.0
 """Seconds from the end of the call that added an object."""
+
+LULL = 0.005
+"""Seconds of silence after which a peer is taken to wait for an answer."""
 
 LARGEST = 1 << 40
 """Bytes of an object."""
@@ -51,8 +55,8 @@ class ObjectServer:
         """The table."""
         return {
             "ObjectServer.AddObjects": Speaking(self._add),
-            "ObjectServer.CheckObjects": Answering(said.CheckObjectsRequest, self._check, large=True),
-            "ObjectServer.GetObjects": Speaking(self._get),
+            "ObjectServer.CheckObjects": Answering(said.CheckObjectsRequest, self._check, large=True, limits=HASHES),
+            "ObjectServer.GetObjects": Speaking(self._get, HASHES),
         }
 
     async def _check(self, _caller: object, request: said.CheckObjectsRequest) -> said.CheckObjectsResponse:
@@ -78,7 +82,7 @@ class ObjectServer:
                 if request.length > LARGEST:
                     raise ValueError(f"an object of {request.length} bytes, at most {LARGEST} are allowed")
                 await arrival.take(request)
-            await arrival.answer()
+            await arrival.end()
 
     @asynccontextmanager
     async def _kept(self) -> AsyncIterator[Held]:
@@ -118,13 +122,18 @@ class ObjectServer:
 
 
 class _Arrival:
-    """Objects that come in one call. Once one cannot be kept none is, and each is answered with the reason."""
+    """Objects that come in one call: some are published while the next ones come.
+
+    Once one cannot be kept none is, and each is answered with the reason.
+    """
 
     def __init__(self, call: Call, incoming: Incoming, held: Held) -> None:
         self._call = call
         self._incoming = incoming
         self._held = held
         self._expected: list[bytes | None] = []
+        self._publishing: list[bytes | None] = []
+        self._published: Deferred[Sequence[Added]] | None = None
         self._trouble = ""
 
     async def take(self, request: said.AddObjectRequest) -> None:
@@ -140,25 +149,37 @@ class _Arrival:
                 self._trouble = f"it cannot be kept: {error.strerror}"
         async for _ in blocks:  # what follows is only understood after all of it
             pass
-        if self._incoming.is_full or not self._call.conversation.has_unread:
-            await self.answer()
+        if self._incoming.is_full:
+            await self._publish()
+        elif await self._call.conversation.is_quiet(LULL):
+            await self.end()
 
-    async def answer(self) -> None:
-        """Say of each object whether it is kept."""
-        expected, self._expected = self._expected, []
-        if not self._trouble:
-            try:
-                for wanted, added in zip(expected, await self._incoming.publish(), strict=True):
-                    await self._tell(wanted, added)
-                return
-            except OSError as error:
-                self._trouble = f"it cannot be kept: {error.strerror}"
-        for _ in expected:
-            await self._call.send(said.AddObjectResponse(error_string=self._trouble))
+    async def end(self) -> None:
+        """Answer for all that has come."""
+        await self._publish()
+        await self._answer()
 
-    async def _tell(self, wanted: bytes | None, added: Added) -> None:
+    async def _publish(self) -> None:
+        """Answer for what was being published, and begin to publish what has come since."""
+        await self._answer()
+        self._publishing, self._expected = self._expected, []
+        self._published = self._incoming.publish()
+
+    async def _answer(self) -> None:
+        published, self._published = self._published, None
+        try:
+            added = [] if published is None else await published
+        except OSError as error:
+            self._trouble = f"it cannot be kept: {error.strerror}"
+        publishing, self._publishing = self._publishing, []
+        if self._trouble:
+            answers = [said.AddObjectResponse(error_string=self._trouble)] * len(publishing)
+        else:
+            answers = [self._told(*pair) for pair in zip(publishing, added, strict=True)]
+        await self._call.conversation.say(b"".join(map(self._call.encoded, answers)))
+
+    def _told(self, wanted: bytes | None, added: Added) -> said.AddObjectResponse:
         self._held.keep_content((added.digest,))
         wrong = wanted is not None and wanted != added.digest
         words = f"its hash is {added.digest.hex()}" if wrong else ""
-        answer = said.AddObjectResponse(error_string=words, hash=added.digest, added=added.new and not wrong)
-        await self._call.send(answer)
+        return said.AddObjectResponse(error_string=words, hash=added.digest, added=added.new and not wrong)

@@ -10,19 +10,34 @@ from imaginator.srpc.conversation import Conversation, Run
 from imaginator.srpc.definitions import Registry
 from imaginator.srpc.errors import Refused
 from imaginator.srpc.kinds import Message
+from imaginator.srpc.reading import Limits
 
 M = TypeVar("M", bound=Message)
 
+WIDE = Limits()
+"""What an image with its tree takes, and no more."""
+
 
 class Call:
-    """Each call begins both streams anew; ``caller`` is who calls, on the side that is called."""
+    """Each call begins both streams anew; ``caller`` is who calls, on the side that is called.
 
-    def __init__(self, conversation: Conversation, coder: Coder, registry: Registry, run: Run, caller: Any) -> None:
+    ``limits`` are those of the values that are received.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        coder: Coder,
+        registry: Registry,
+        run: Run,
+        caller: Any = None,
+        limits: Limits = WIDE,
+    ) -> None:
         self.conversation = conversation
         self.caller = caller
         self._run = run
         self._writing = coder.writing(registry)
-        self._reading = coder.reading()
+        self._reading = coder.reading(limits)
 
     async def receive(self, message: type[M]) -> M:
         """The next value, which is to be of a type."""

@@ -95,6 +95,7 @@ class Line(Conversation):
 
     async def _begin(self, tls: IOpenSSLClientConnectionCreator | None) -> None:
         self.transport.setTcpKeepAlive(True)
+        self.transport.setTcpNoDelay(True)  # else each small message waits until the one before it is acknowledged
         path = (TLS_GOB_PATH if tls else GOB_PATH).decode()
         await self.say(f"CONNECT {path} HTTP/1.0\n\n".encode())
         status = await self.line()
@@ -114,7 +115,7 @@ class Line(Conversation):
     async def call(self, method: str) -> AsyncIterator[Call]:
         """A call of a method that the server lets us call; raises `Refused` where it does not."""
         await self.say(f"{method}\n".encode())
-        call = Call(self, GOB, self.registry, self._run, None)
+        call = Call(self, GOB, self.registry, self._run)
         await call.accepted()
         yield call
 

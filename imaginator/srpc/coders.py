@@ -9,6 +9,8 @@ from imaginator.srpc.decoding import Decoder
 from imaginator.srpc.definitions import Registry
 from imaginator.srpc.encoding import Encoder
 from imaginator.srpc.jsoncoding import JsonDecoder, JsonEncoder
+from imaginator.srpc.reading import Limits
+from imaginator.srpc.unread import Unread
 
 
 class Writing(Protocol):
@@ -25,9 +27,8 @@ class Reading(Protocol):
     def pending(self) -> int:
         """Bytes that no value was made of yet."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether asking for a value can lead further than last time."""
+    def wants(self, unread: Unread) -> int:
+        """How many bytes of what has come to feed next; 0 where more has to come first."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they have come."""
@@ -35,15 +36,12 @@ class Reading(Protocol):
     def next(self, hint: Any) -> Any:
         """The next value; raises `BadGob`."""
 
-    def rest(self) -> bytes:
-        """What has come after the last value."""
-
 
 class Coder(NamedTuple):
     """Makes what writes and reads the values of one call; a connection has one registry of Go's types."""
 
     writing: Callable[[Registry], Writing]
-    reading: Callable[[], Reading]
+    reading: Callable[[Limits], Reading]
 
 
 GOB = Coder(Encoder, Decoder)

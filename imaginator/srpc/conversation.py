@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from imaginator.srpc.coders import Reading
 from imaginator.srpc.decoding import NOTHING_YET
 from imaginator.srpc.errors import BadGob, Broken
+from imaginator.srpc.unread import Unread
 
 MOST_UNREAD = 512 * 1024
 """Bytes that may lie here unread before the transport is told to wait."""
@@ -51,7 +52,7 @@ class Conversation(Protocol):
         self._clock = clock
         self._run = run
         self._patience = patience
-        self._unread = bytearray()
+        self._unread = Unread()
         self._reason = ""
         self._incoming: Deferred[None] | None = None
         self._taken: Deferred[None] | None = None
@@ -63,18 +64,13 @@ class Conversation(Protocol):
         """Whether nothing more can be said."""
         return bool(self._reason)
 
-    @property
-    def has_unread(self) -> bool:
-        """Whether something has come that nobody has read."""
-        return bool(self._unread)
-
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Hear of how much the peer takes."""
         self.transport.registerProducer(self, True)  # type: ignore[attr-defined]  # every transport is a consumer
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Keep what has come, for whoever waits for it."""
-        self._unread += data
+        self._unread.add(data)
         if len(self._unread) > MOST_UNREAD and not self._paused:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[attr-defined]  # every transport is a producer
@@ -121,38 +117,42 @@ class Conversation(Protocol):
         if incoming is not None:
             incoming.callback(None)
 
-    async def some(self) -> bytes:
-        """All that has come, as soon as there is something."""
-        while not self._unread:
-            if self._reason:
-                raise Broken(self._reason)
-            incoming: Deferred[None] = Deferred()
-            self._incoming = incoming
-            await incoming
-        data = bytes(self._unread)
-        self._unread.clear()
-        if self._paused and not self._reason:
+    async def _more(self) -> None:
+        """Wait until something has come."""
+        if self._reason:
+            raise Broken(self._reason)
+        incoming: Deferred[None] = Deferred()
+        self._incoming = incoming
+        await incoming
+
+    async def is_quiet(self, seconds: float) -> bool:
+        """Whether nothing comes for some time, or has come and is unread."""
+        if not self._unread:
+            late = self._clock.callLater(seconds, self._wake_reader)
+            await self._more()
+            if late.active():
+                late.cancel()
+        return not self._unread
+
+    def _take(self, count: int) -> bytes:
+        """The first bytes of what has come, at most so many; the transport may go on once there is room."""
+        data = self._unread.take(count)
+        if self._paused and len(self._unread) < MOST_UNREAD // 2 and not self._reason:
             self._paused = False
             self.transport.resumeProducing()  # type: ignore[attr-defined]
         return data
-
-    def put_back(self, data: bytes) -> None:
-        """Have this read next, once more."""
-        self._unread[:0] = data
 
     async def line(self, patience: float | None = None) -> str:
         """The next line, without its end."""
         return await self._within(self._line, "a line", patience)
 
     async def _line(self) -> str:
-        data = bytearray()
-        while (end := data.find(b"\n")) < 0:
-            if len(data) > LONGEST_LINE:
-                self.cut(f"a line of more than {LONGEST_LINE} bytes")
-                raise Broken(self._reason)
-            data += await self.some()
-        self.put_back(bytes(data[end + 1 :]))
-        return data[:end].decode(errors="replace").rstrip("\r")
+        while not (length := self._unread.until(b"\n")) and len(self._unread) <= LONGEST_LINE:
+            await self._more()
+        if not 0 < length <= LONGEST_LINE:
+            self.cut(f"a line of more than {LONGEST_LINE} bytes")
+            raise Broken(self._reason)
+        return self._take(length).decode(errors="replace").rstrip("\r\n")
 
     async def value(self, reading: Reading, hint: Any) -> Any:
         """The next value of a stream."""
@@ -161,13 +161,13 @@ class Conversation(Protocol):
     async def _value(self, reading: Reading, hint: Any) -> Any:
         try:
             while True:
-                if reading.ready:
-                    large = reading.pending > LARGE
-                    found = await self._run(reading.next, hint) if large else reading.next(hint)
-                    if found is not NOTHING_YET:
-                        self.put_back(reading.rest())
-                        return found
-                reading.feed(await self.some())
+                while not (count := reading.wants(self._unread)):
+                    await self._more()
+                reading.feed(self._take(count))
+                large = reading.pending > LARGE
+                found = await self._run(reading.next, hint) if large else reading.next(hint)
+                if found is not NOTHING_YET:
+                    return found
         except BadGob as error:
             self.cut(str(error))
             raise Broken(str(error)) from None
@@ -180,11 +180,14 @@ class Conversation(Protocol):
             yield block
 
     async def _exactly(self, count: int) -> bytes:
+        if len(self._unread) >= count:
+            return self._take(count)
         data = bytearray()
         while len(data) < count:
-            data += await self.some()
-        self.put_back(bytes(data[count:]))
-        return bytes(data[:count])
+            if not self._unread:
+                await self._more()
+            data += self._take(count - len(data))
+        return bytes(data)
 
     async def say(self, data: bytes) -> None:
         """Send bytes, and wait until there is room for more."""

@@ -9,6 +9,7 @@ from imaginator.srpc.kinds import Kind
 from imaginator.srpc.kinds import kind as kind_of
 from imaginator.srpc.numbers import LARGEST, Source
 from imaginator.srpc.reading import Limits, Readers
+from imaginator.srpc.unread import Unread
 
 __all__ = ["NOTHING_YET", "Decoder", "Limits"]
 
@@ -42,10 +43,9 @@ class Decoder:
         """Bytes that no value was made of yet."""
         return len(self._data)
 
-    @property
-    def ready(self) -> bool:
-        """Whether asking for a value can lead further than last time."""
-        return len(self._data) >= self._needed
+    def wants(self, unread: Unread) -> int:
+        """How many bytes of what has come to feed next, none beyond the value; 0 where there are none."""
+        return min(max(self._needed - len(self._data), 0), len(unread))
 
     def rest(self) -> bytes:
         """What has come after the last value that was given: it is no more the decoder's."""

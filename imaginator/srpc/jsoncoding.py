@@ -14,6 +14,7 @@ from imaginator.srpc.errors import BadGob
 from imaginator.srpc.kinds import BOOL, BYTES, FLOAT, INT, STRING, UINT, Field, Kind, Message, Moment, bounds, fields
 from imaginator.srpc.kinds import kind as kind_of
 from imaginator.srpc.reading import Limits
+from imaginator.srpc.unread import Unread
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = "0001-01-01T00:00:00Z"
@@ -42,12 +43,11 @@ class JsonDecoder:
         """Bytes that no value was made of yet."""
         return len(self._data)
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is a line; raises `BadGob` for one that is too long."""
+    def wants(self, unread: Unread) -> int:
+        """How many bytes of what has come to feed next, none beyond the line; raises `BadGob` for one without end."""
         if len(self._data) > self._limits.message:
             raise BadGob(f"a line of more than {self._limits.message} bytes")
-        return b"\n" in self._data
+        return unread.until(b"\n") or len(unread)
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they have come."""

@@ -134,8 +134,16 @@ def _is_pointer(hint: Any) -> bool:
     return get_origin(hint) in {types.UnionType, Union}
 
 
+@cache
+def _of_class(hint: type) -> Kind:
+    # Annotations cannot be keys: marks are tuples, of which those of different names may be equal.
+    return _BASIC.get(hint) or _composed(hint)
+
+
 def kind(hint: Any) -> Kind:
     """The kind of an annotation; raises TypeError for one that no Go type stands for."""
+    if isinstance(hint, type):
+        return _of_class(hint)
     marks: tuple[Any, ...] = ()
     if get_origin(hint) is Annotated:
         hint, *rest = get_args(hint)

@@ -22,6 +22,7 @@ from imaginator.srpc.conversation import Conversation, Run
 from imaginator.srpc.definitions import Registry
 from imaginator.srpc.errors import Broken, Refused
 from imaginator.srpc.kinds import Message
+from imaginator.srpc.reading import Limits
 
 GOB_PATH, TLS_GOB_PATH = b"/_goSRPC_/", b"/_go_TLS_SRPC_/"
 JSON_PATH, TLS_JSON_PATH = b"/_SRPC_/unsecured/JSON", b"/_SRPC_/TLS/JSON"
@@ -108,19 +109,30 @@ class Door(Protocol):
             self._late.cancel()
 
 
+SHORT = Limits(message=1 << 20, value=1 << 20, elements=100_000)
+"""What nearly all requests keep within by far."""
+
+HASHES = Limits(message=32 << 20, value=32 << 20)
+"""The same for requests that name objects."""
+
+
 class Answering(NamedTuple):
-    """A method that makes a value of one of ``request``; it may raise `Refused`."""
+    """A method that makes a value of one of ``request``; it may raise `Refused`.
+
+    ``answer`` gets the caller and the request; a ``large`` answer is made bytes of in another thread.
+    """
 
     request: type[Message]
     answer: Callable[[Any, Any], Awaitable[Message]]
-    """Of the caller and the request."""
     large: bool = False
+    limits: Limits = SHORT
 
 
 class Speaking(NamedTuple):
     """A method that says and hears what it likes."""
 
     speak: Callable[[Call], Awaitable[None]]
+    limits: Limits = SHORT
 
 
 Methods = Mapping[str, Answering | Speaking]
@@ -208,7 +220,7 @@ class Called(Conversation):
         except Refused as refused:
             return await self.say(_line(str(refused)))
         await self.say(b"\n")
-        call = Call(self, self._coder, self._registry, self._serving.run, caller)
+        call = Call(self, self._coder, self._registry, self._serving.run, caller, method.limits)
         try:
             await (method.speak(call) if isinstance(method, Speaking) else self._answered(method, call, name))
         except (Broken, CancelledError):

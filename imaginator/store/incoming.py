@@ -13,7 +13,9 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
 
 from imaginator.sandbox.collecting import object_path, sync, sync_all
 from imaginator.store.objects import Objects
@@ -24,6 +26,9 @@ SMALL = 1 << 20
 
 _MOST_BYTES = 8 << 20
 _MOST_OBJECTS = 256
+
+
+T = TypeVar("T")
 
 
 class Added(NamedTuple):
@@ -73,24 +78,34 @@ class Incoming:
             self._waiting.append(await self._write_down(blocks))
         self._bytes += size
 
-    async def publish(self) -> Sequence[Added]:
-        """Make all that was taken durable and known by its digest, in the order in which it came."""
+    def publish(self) -> Deferred[Sequence[Added]]:
+        """Make all that was taken durable and known by its digest, in the order in which it came.
+
+        Others may be taken meanwhile, and are published once this is done.
+        """
         waiting, self._waiting, self._bytes = self._waiting, [], 0
-        return await self._workers.run(self._published, waiting) if waiting else ()
+        return self._workers.run(self._published, waiting)
 
     async def _write_down(self, blocks: AsyncIterator[bytes]) -> _Written:
         path, content = self._fresh(), hashlib.sha512()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        writing: Deferred[None] = succeed(None)
         try:
             async for block in blocks:
-                await self._workers.run(_append, descriptor, block, content)
+                await writing
+                # The next block comes meanwhile.
+                writing = self._workers.run(_append, descriptor, block, content)
+            await writing
         finally:
-            os.close(descriptor)
+            # A thread that writes still would write to whatever gets this descriptor next.
+            writing.addBoth(_closed, descriptor)
         return _Written(content.digest(), path)
 
     def _published(self, waiting: Sequence[bytes | _Written]) -> Sequence[Added]:
         fresh: dict[bytes, Path] = {}
         added = [self._written(one, fresh) for one in waiting]
+        if not added:
+            return added
         root = os.fsencode(self._objects.directory)
         sync_all([os.fsencode(path) for path in fresh.values()], os.fsencode(self._directory))
         for digest, path in fresh.items():
@@ -126,6 +141,11 @@ class Incoming:
 def _append(descriptor: int, block: bytes, content: hashlib._Hash) -> None:
     content.update(block)
     _write_all(descriptor, block)
+
+
+def _closed(result: T, descriptor: int) -> T:
+    os.close(descriptor)
+    return result
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

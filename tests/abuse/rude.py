@@ -44,7 +44,13 @@ class Rude:
 
     def tls(self, who: str = "user", newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLSocket:
         """A connection after its handshake, with the certificate of ``who``; an empty name shows none."""
-        one = self.context(who, newest).wrap_socket(self.plain(), server_hostname="localhost")
+        return self.secured(self.plain(), who, newest)
+
+    def secured(
+        self, plain: socket.socket, who: str = "user", newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    ) -> ssl.SSLSocket:
+        """A connection that is plain so far, after the handshake."""
+        one = self.context(who, newest).wrap_socket(plain, server_hostname="localhost")
         self._open.callback(one.close)
         return one
 

@@ -17,6 +17,7 @@ LARGEST = 4096
 SLOW = 20
 """Seconds that one small input may take."""
 MEMORY = 2048
+INSTRUMENTED = ["imaginator.model", "imaginator.rpc.der", "imaginator.build.packager", "imaginator.srpc"]
 
 
 def main() -> int:
@@ -41,7 +42,7 @@ def _fuzz_in_process(name: str, seconds: str) -> bool:
 
 def _fuzz(name: str, seconds: str) -> None:
     """Never returns: libFuzzer ends the process."""
-    with atheris.instrument_imports(include=["imaginator.model", "imaginator.rpc.der", "imaginator.build.packager"]):
+    with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.hostile.parsers import PARSERS
     with tempfile.TemporaryDirectory(prefix="fuzz-") as corpus:
         for number, seed in enumerate(PARSERS[name].seeds):

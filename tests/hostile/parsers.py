@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from imaginator.build.gathering import entries
@@ -20,6 +21,12 @@ from imaginator.model.variables import expand
 from imaginator.rpc.der import decode_strings, encode_strings
 from imaginator.rpc.faults import Fault
 from imaginator.rpc.jsonrpc import decode_message
+from imaginator.srpc.decoding import Decoder
+from imaginator.srpc.errors import BadGob
+from imaginator.srpc.jsoncoding import JsonDecoder
+from imaginator.srpc.messages import AddImageRequest, BuildImageRequest
+from imaginator.srpc.reading import Limits
+from imaginator.store.arriving import arrived
 from imaginator.web.queries import parse_query
 from tests.hostile.entries import JSON, LINES
 from tests.hostile.verdict import outcome
@@ -51,6 +58,29 @@ def _git_url(text: str) -> None:
     check_url(text, "u")
 
 
+def _gob(data: bytes) -> object:
+    """An image to be added, read from a stream and made one of ours."""
+    decoder = Decoder(Limits(message=1 << 20, value=1 << 20, elements=10_000))
+    decoder.feed(data)
+    request = decoder.next(AddImageRequest)
+    if isinstance(request, AddImageRequest) and request.image is not None:
+        return arrived("a/b", request.image)
+    return request
+
+
+def _line_of_json(data: bytes) -> object:
+    decoder = JsonDecoder()
+    decoder.feed(data + b"\n")
+    return decoder.next(BuildImageRequest)
+
+
+def _recorded(scene: str, side: str, before: bytes) -> bytes:
+    """What follows certain bytes in a recorded conversation."""
+    return (RECORDINGS / f"{scene}.{side}.bin").read_bytes().partition(before)[2]
+
+
+RECORDINGS = Path(__file__).parents[1] / "srpc" / "recordings"
+
 PARSERS: dict[str, Parser] = {
     **{name: Parser(entry.decode, (entry.text,)) for name, entry in {**JSON, **LINES}.items()},
     "expansion": _of_text(lambda text: expand(text, VARIABLES), "$A${B}${IMAGE_STREAM[/1:-1]}$$${", "(|/.*)$"),
@@ -73,5 +103,9 @@ PARSERS: dict[str, Parser] = {
     "multiplier": Parser(parse_multiplier, (b"1024\n",)),
     "names in certificates": Parser(decode_strings, (encode_strings(["eng", "ops"]),), (ValueError,)),
     "JSON-RPC": Parser(decode_message, (b'{"jsonrpc": "2.0", "method": "m", "params": {}, "id": 1}',), (Fault,)),
+    "gob": Parser(_gob, (_recorded("addimage-tiny", "c2s", b"ImageServer.AddImage\n"),), (BadGob,)),
+    "JSON of SRPC": Parser(
+        _line_of_json, (b'{"StreamName": "a", "Variables": {"A": "b"}, "ExpiresIn": 5}',), (BadGob,)
+    ),
     "query": Parser(parse_query, (b"/showImage?base/web%2f2026&diff=x&y",), (ImaginatorError,)),
 }

@@ -421,20 +421,17 @@ def test_one_who_says_too_much() -> None:
     silent.conversation.dataReceived(b"x" * (1 << 20))
 
     assert [f"a line of more than {LONGEST_LINE} bytes"] == reasons
-    assert "paused" == silent.transport.producerState
-    assert b"x" * 10 == b"".join(self_read(silent))
+    assert ["paused", "paused", "producing"] == [taken(silent, count) for count in (0, 10, 900_000)]
 
 
-def self_read(peer: Peer) -> list[bytes]:
-    """Ten bytes of what has come, after which more is wanted."""
-    found: list[bytes] = []
+def taken(peer: Peer, count: int) -> str:
+    """What the transport is told to do once so many bytes of what has come were read."""
 
     async def read() -> None:
-        found.extend([data async for data in peer.conversation.blocks(10)])
+        assert b"x" * count == b"".join([data async for data in peer.conversation.blocks(count)])
 
     Deferred.fromCoroutine(read())
-    assert "producing" == peer.transport.producerState
-    return found
+    return peer.transport.producerState
 
 
 @pytest.mark.parametrize("garbage", [b"\xf7" + bytes([255] * 8), b"\x05\xff\xff\xff\xff\xff", b"\x7f" + b"\0" * 127])

@@ -16,6 +16,7 @@ from imaginator.srpc.filesystem import FileSystem, Image, RegularInode
 from imaginator.srpc.jsoncoding import JsonDecoder, JsonEncoder
 from imaginator.srpc.kinds import Message, Moment
 from imaginator.srpc.reading import Limits
+from imaginator.srpc.unread import Unread
 from tests.srpc.test_gob import ALL, whole
 
 TREELESS = [one for one in ALL if not any(name in one.__name__ for name in ("AddImage", "GetImageR", "BuildImageR"))]
@@ -48,7 +49,7 @@ def test_there_and_back(value: Message, step: int) -> None:
     decoder, line, found = JsonDecoder(), JsonEncoder().encode(value) + b"rest", NOTHING_YET
     for start in range(0, len(line), step):
         decoder.feed(line[start : start + step])
-        if found is NOTHING_YET and decoder.ready:
+        if found is NOTHING_YET:
             found = decoder.next(type(value))
 
     assert value == found
@@ -116,4 +117,4 @@ def test_a_line_without_end() -> None:
     decoder.feed(b" " * 101)
 
     with pytest.raises(BadGob, match="a line of more than 100 bytes"):
-        assert decoder.ready
+        decoder.wants(Unread())

@@ -14,10 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from imaginator.srpc.coders import GOB, Coder
+from imaginator.srpc.call import WIDE
+from imaginator.srpc.coders import GOB, Coder, Reading
 from imaginator.srpc.decoding import NOTHING_YET
 from imaginator.srpc.definitions import Registry
 from imaginator.srpc.kinds import Message
+from imaginator.srpc.unread import Unread
 
 SECONDS = 30.0
 
@@ -33,7 +35,7 @@ class Peer:
         self, port: int, path: str, authority: Path | None = None, pair: tuple[Path, Path] | None = None
     ) -> None:
         self._socket: socket.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
-        self._left = b""
+        self._unread = Unread()
         self._coder: Coder = GOB
         self._socket.sendall(f"CONNECT {path} HTTP/1.0\n\n".encode())
         self.status = self.line()
@@ -60,23 +62,28 @@ class Peer:
 
     def line(self) -> str:
         """The next line."""
-        while b"\n" not in self._left:
-            self._more()
-        line, _, self._left = self._left.partition(b"\n")
-        return line.decode().rstrip("\r")
+        while not (length := self._unread.until(b"\n")):
+            self.more()
+        return self._unread.take(length).decode().rstrip("\r\n")
 
     def data(self, count: int) -> bytes:
         """The next bytes."""
-        while len(self._left) < count:
-            self._more()
-        data, self._left = self._left[:count], self._left[count:]
-        return data
+        while len(self._unread) < count:
+            self.more()
+        return self._unread.take(count)
 
-    def _more(self) -> None:
+    def more(self) -> None:
+        """Wait until the server has said something."""
         data = self._socket.recv(65536)
         if not data:
             raise ConnectionError("the server has closed the connection")
-        self._left += data
+        self._unread.add(data)
+
+    def wanted(self, reading: Reading) -> bytes:
+        """What somebody wants to read next."""
+        while not (count := reading.wants(self._unread)):
+            self.more()
+        return self._unread.take(count)
 
     def say(self, data: bytes) -> None:
         """Send bytes."""
@@ -104,7 +111,7 @@ class Talk:
     def __init__(self, peer: Peer, coder: Coder) -> None:
         self._peer = peer
         self._writing = coder.writing(Registry())
-        self._reading = coder.reading()
+        self._reading = coder.reading(WIDE)
 
     def send(self, value: Message) -> None:
         """Say a value."""
@@ -112,13 +119,10 @@ class Talk:
 
     def receive(self, message: type[Message]) -> Any:
         """The next value."""
-        while (value := self._reading.next(message)) is NOTHING_YET:
-            if not self._peer._left:
-                self._peer._more()
-            self._reading.feed(self._peer._left)
-            self._peer._left = b""
-        self._peer._left = self._reading.rest() + self._peer._left
-        return value
+        while True:
+            self._reading.feed(self._peer.wanted(self._reading))
+            if (value := self._reading.next(message)) is not NOTHING_YET:
+                return value
 
 
 class Line:
