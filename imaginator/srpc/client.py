@@ -6,6 +6,7 @@ is called here must do no harm when it is done twice. Several calls at a time ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -142,13 +143,16 @@ class Client:
 
     async def speak(self, method: str, talk: Callable[[Call], Awaitable[T]]) -> T:
         """What comes of a conversation that a method begins; it begins anew when the connection breaks."""
-        pause, until = _FIRST_PAUSE, self._reactor.seconds() + self._persistence
+        pause, away = _FIRST_PAUSE, 0.0
         while True:
+            began = self._reactor.seconds()
             try:
                 async with self._line() as line, line.call(method) as call:
+                    began = math.inf  # what the server talks is no time of absence
                     return await talk(call)
             except Broken as broken:
-                if isinstance(broken, Unwelcome) or self._reactor.seconds() + pause > until:
+                away += max(self._reactor.seconds() - began, 0) + pause
+                if isinstance(broken, Unwelcome) or away > self._persistence:
                     raise type(broken)(f"{method}: {broken}") from None
                 _log.warn("image server {server}: {method}: {why}", server=self.server, method=method, why=str(broken))
             await deferLater(self._reactor, pause)
@@ -181,6 +185,7 @@ class Client:
             line.close()
 
     async def _opened(self) -> Line:
+        tls = self.server.tls() if self.server.tls else None
         endpoint = HostnameEndpoint(self._reactor, self.server.host, self.server.port, timeout=_CONNECT_SECONDS)
         factory = Factory.forProtocol(lambda: Line(self._reactor, self._run))
         factory.noisy = False
@@ -189,7 +194,7 @@ class Client:
         except (ConnectError, DNSLookupError, OSError) as error:
             raise Broken(str(error)) from None
         try:
-            await line.begin(self.server.tls() if self.server.tls else None)
+            await line.begin(tls)
         except CancelledError:
             line.cut("given up")
             raise

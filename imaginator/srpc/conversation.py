@@ -58,6 +58,7 @@ class Conversation(Protocol):
         self._taken: Deferred[None] | None = None
         self._full = False
         self._paused = False
+        self._computes = False
 
     @property
     def is_over(self) -> bool:
@@ -129,9 +130,11 @@ class Conversation(Protocol):
         """Whether nothing comes for some time, or has come and is unread."""
         if not self._unread:
             late = self._clock.callLater(seconds, self._wake_reader)
-            await self._more()
-            if late.active():
-                late.cancel()
+            try:
+                await self._more()
+            finally:
+                if late.active():
+                    late.cancel()
         return not self._unread
 
     def _take(self, count: int) -> bytes:
@@ -164,13 +167,21 @@ class Conversation(Protocol):
                 while not (count := reading.wants(self._unread)):
                     await self._more()
                 reading.feed(self._take(count))
-                large = reading.pending > LARGE
-                found = await self._run(reading.next, hint) if large else reading.next(hint)
-                if found is not NOTHING_YET:
+                if (found := await self._understood(reading, hint)) is not NOTHING_YET:
                     return found
         except BadGob as error:
             self.cut(str(error))
             raise Broken(str(error)) from None
+
+    async def _understood(self, reading: Reading, hint: Any) -> Any:
+        """A value of what was fed; the peer is not to blame for the time that this takes."""
+        if reading.pending <= LARGE:
+            return reading.next(hint)
+        self._computes = True
+        try:
+            return await self._run(reading.next, hint)
+        finally:
+            self._computes = False
 
     async def blocks(self, size: int) -> AsyncIterator[bytes]:
         """The next ``size`` bytes, in blocks of `BLOCK` but the last."""
@@ -208,9 +219,13 @@ class Conversation(Protocol):
     async def _within(self, wait: Callable[[], Awaitable[T]], what: str, patience: float | None = None) -> T:
         """What ``wait`` gives, which has so many seconds."""
         seconds = self._patience if patience is None else patience
-        late = self._clock.callLater(seconds, lambda: self.cut(f"waited {seconds:.0f} s for {what}"))
+        late = self._clock.callLater(seconds, self._too_late, f"waited {seconds:.0f} s for {what}")
         try:
             return await wait()
         finally:
             if late.active():
                 late.cancel()
+
+    def _too_late(self, reason: str) -> None:
+        if not self._computes:
+            self.cut(reason)

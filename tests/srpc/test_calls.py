@@ -57,6 +57,7 @@ class Bench:
             "Images.Wait": Answering(said.CheckImageRequest, self.wait),
             "Objects.Double": Speaking(self.double),
             "Objects.Fail": Speaking(self.fail_speaking),
+            "Objects.Late": Speaking(self.fail_late),
         }
         self.serving = Serving(reactor, same_thread, methods, self.admit, self, lambda error, name: f"{name}: {error}")
 
@@ -105,6 +106,13 @@ class Bench:
     async def fail_speaking(self, call: Call) -> None:
         """An error of the program."""
         raise ZeroDivisionError("oops")
+
+    async def fail_late(self, call: Call) -> None:
+        """A value the second time; the first time the connection breaks after a while."""
+        if self.connections == 1:
+            await deferLater(reactor, 0.6)
+            raise ZeroDivisionError("oops")
+        await call.send(said.CheckImageResponse(True))
 
     def door(self) -> Door:
         """The way in."""
@@ -192,6 +200,18 @@ async def test_objects_follow_values() -> None:
         caller.close()
 
     assert 2 == bench.connections
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_talk_that_breaks() -> None:
+    """How long a server has talked does not count as its absence: there is another try."""
+    bench = Bench()
+    async with bench.listening() as port:
+        caller = client(port, persistence=0.5)
+        answer = await caller.speak("Objects.Late", lambda call: call.receive(said.CheckImageResponse))
+        caller.close()
+
+    assert (2, True) == (bench.connections, answer.image_exists)
 
 
 @pytest_twisted.ensureDeferred
