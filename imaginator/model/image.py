@@ -57,6 +57,21 @@ class Origin(msgspec.Struct, frozen=True, rename="pascal"):
     created_for: str = ""
 
 
+class Annotation(msgspec.Struct, frozen=True, rename="pascal"):
+    """A text beside an image that others have made: an object, or where it lies."""
+
+    object: bytes = b""
+    url: str = ""
+
+
+class Annotations(msgspec.Struct, frozen=True, rename="pascal"):
+    """All of an image; ``node`` is that of a tree with their objects and the image's, empty where there are none."""
+
+    release_notes: Annotation | None = None
+    build_log: Annotation | None = None
+    node: bytes = b""
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """One image. ``filter`` is None for a sparse image, () for an empty filter; times are aware and UTC.
 
@@ -65,6 +80,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     computed files, and is None in images that were made before it was kept. ``packager_type`` is that of the bootstrap
     at the bottom, empty in images made before it was recorded. ``fingerprint`` says what the image was made from, None
     in images made before it was kept; ``confirmed_at`` when it was last found to be what a new build would make.
+    ``annotations`` are those of images that others have made.
     """
 
     name: str
@@ -83,6 +99,12 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     packager_type: str = ""
     fingerprint: Fingerprint | None = None
     confirmed_at: datetime | None = None
+    annotations: Annotations = Annotations()
+
+    @property
+    def reach(self) -> bytes:
+        """The id of the node from which all of it is reached, the objects beside its tree as well."""
+        return self.annotations.node or self.root.node
 
     @property
     def current_at(self) -> datetime:

@@ -25,9 +25,10 @@ from imaginator.srpc.errors import Refused
 from imaginator.srpc.images import image_to_wire, moment, time_of
 from imaginator.srpc.server import Answering, Methods, Speaking
 from imaginator.srpc.trees import to_wire
-from imaginator.store.arriving import arrived
+from imaginator.store.arriving import arrived, with_texts
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
+from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class ImageParts(NamedTuple):
 
     clock: IReactorTime
     store: EmbeddedStore
+    objects: Objects
     builder: Builder
     workers: Workers
 
@@ -86,14 +88,19 @@ class ImageServer:
             raise InvalidRequest(f"{name}: no image was sent")
         found = await self._parts.workers.run(arrived, name, request.image)
         with self._store.holds.opened() as held:
-            held.keep_content(found.objects)
-            if missing := await self._store.missing(found.objects):
+            wanted = found.objects.keys() | found.beside
+            held.keep_content(wanted)
+            if missing := await self._store.missing(wanted):
                 raise Refused(f"{name}: {len(missing)} objects are missing, the first is {min(missing).hex()}")
+            found = with_texts(found, await self._parts.workers.run(self._sizes, found.beside))
             try:
                 await self._store.bring(found.image, found.nodes, ())
             except sqlite3.IntegrityError:
                 raise Refused(f"image: {name} already exists") from None
         return said.AddImageResponse()
+
+    def _sizes(self, digests: Iterable[bytes]) -> dict[bytes, int]:
+        return {digest: self._parts.objects.path(digest).stat().st_size for digest in digests}
 
     async def _check(self, _caller: Admitted, request: said.CheckImageRequest) -> said.CheckImageResponse:
         return said.CheckImageResponse(image_exists=await self._found(request.image_name) is not None)

@@ -44,8 +44,9 @@ def images_served(
     parts: ServedParts, turns: Turns, store: EmbeddedStore, state: Path, *, plaintext: bool = False
 ) -> Serving:
     """The services ``ImageServer`` and ``ObjectServer``, over the store in the state directory."""
-    images = ImageServer(ImageParts(parts.clock, store, parts.builder, parts.workers))
-    objects = ObjectServer(ObjectParts(parts.clock, store, Objects(store.objects), parts.workers, state / "builds"))
+    kept = Objects(store.objects)
+    images = ImageServer(ImageParts(parts.clock, store, kept, parts.builder, parts.workers))
+    objects = ObjectServer(ObjectParts(parts.clock, store, kept, parts.workers, state / "builds"))
     admission = Admission(parts.callers, parts.redact, plaintext=plaintext)
     return _serving(parts, turns, {**images.methods(), **objects.methods()}, admission)
 

@@ -17,7 +17,7 @@ from imaginator.store.interface import ImageSummary
 MOST_BUILDS = 1000
 """How many builds one call lists at most."""
 
-_STORE_INTERNALS = ("root", "links")
+_STORE_INTERNALS = ("root", "links", "annotations")
 
 
 class Nothing(msgspec.Struct, frozen=True, rename="pascal"):

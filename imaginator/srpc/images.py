@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from imaginator.model.image import Image, Origin, Owners, Package, Trigger
+from imaginator.model.image import Annotation, Annotations, Image, Origin, Owners, Package, Trigger
 from imaginator.model.tree import Entry, Inode, Kind
 from imaginator.srpc import filesystem as wire
 from imaginator.srpc.kinds import Moment
@@ -20,7 +20,7 @@ _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def image_to_wire(image: Image, tree: wire.FileSystem | None, log: bytes = b"") -> wire.Image:
-    """An image with its tree, or without; ``log`` is the hash of its build's log, if that is an object."""
+    """An image with its tree, or without; ``log`` is the hash of its build's log, if that is another object."""
     return wire.Image(
         build_branch=image.origin.git_branch,
         build_commit_id=image.origin.git_commit_id,
@@ -29,7 +29,8 @@ def image_to_wire(image: Image, tree: wire.FileSystem | None, log: bytes = b"") 
         filter=None if image.filter is None else wire.Filter(list(image.filter)),
         file_system=tree,
         triggers=None if image.triggers is None else wire.Triggers(list(map(_trigger_to_wire, image.triggers))),
-        build_log=wire.Annotation(object=log) if log else None,
+        release_notes=_annotation_to_wire(image.annotations.release_notes),
+        build_log=wire.Annotation(object=log) if log else _annotation_to_wire(image.annotations.build_log),
         created_on=moment(image.created_at),
         expires_at=None if image.expires_at is None else moment(image.expires_at),
         owner_groups=list(image.owners.groups),
@@ -59,7 +60,18 @@ def image_from_wire(name: str, received: wire.Image) -> Image:
             git_commit_id=received.build_commit_id,
             created_for=received.created_for,
         ),
+        annotations=Annotations(
+            _annotation_from_wire(received.release_notes), _annotation_from_wire(received.build_log)
+        ),
     )
+
+
+def _annotation_to_wire(annotation: Annotation | None) -> wire.Annotation | None:
+    return None if annotation is None else wire.Annotation(annotation.object or None, annotation.url)
+
+
+def _annotation_from_wire(annotation: wire.Annotation | None) -> Annotation | None:
+    return None if annotation is None else Annotation(annotation.object or b"", annotation.url)
 
 
 def _trigger_to_wire(trigger: Trigger) -> wire.Trigger:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from imaginator.model.errors import InvalidRequest
 from imaginator.model.image import Figures, Image
-from imaginator.model.tree import Inode, Kind, decode_node, walk
+from imaginator.model.tree import Entry, Inode, Kind, Node, decode_node, encode_node, walk
 from imaginator.srpc import filesystem as wire
 from imaginator.srpc.images import image_from_wire
 from imaginator.srpc.trees import BadTree, from_wire
@@ -19,11 +19,32 @@ EXPECTED = (b"/etc", b"/etc/passwd", b"/usr", b"/usr/bin")
 
 
 class Arrived(NamedTuple):
-    """An image, its encoded nodes by their ids, and the sizes of its objects by their digests."""
+    """An image, its encoded nodes by their ids, and the sizes of the objects in its tree by their digests."""
 
     image: Image
     nodes: Mapping[bytes, bytes]
     objects: Mapping[bytes, int]
+
+    @property
+    def beside(self) -> frozenset[bytes]:
+        """The objects that are texts beside the image, whose sizes nobody has told."""
+        annotations = self.image.annotations
+        texts = (annotations.release_notes, annotations.build_log)
+        return frozenset(text.object for text in texts if text is not None and text.object)
+
+
+def with_texts(found: Arrived, sizes: Mapping[bytes, int]) -> Arrived:
+    """The same with a node that holds the texts beside the image, of these sizes, so that they stay as long as it."""
+    if not sizes:
+        return found
+    texts = [
+        Entry(digest.hex().encode(), Inode(Kind.REGULAR, 0o444, size=size, object=digest if size else b""))
+        for digest, size in sizes.items()
+    ]
+    tree = replace(found.image.root, name=b"tree")
+    node, data = encode_node(Node(tuple(sorted([*texts, tree], key=lambda entry: entry.name))))
+    image = replace(found.image, annotations=replace(found.image.annotations, node=node))
+    return found._replace(image=image, nodes={**found.nodes, node: data})
 
 
 def arrived(name: str, received: wire.Image) -> Arrived:

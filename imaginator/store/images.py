@@ -114,7 +114,7 @@ class EmbeddedStore(ImageStore):
 
         def insert(connection: sqlite3.Connection) -> Image:
             _put_nodes(connection, nodes)
-            _check_nodes(connection, children | {draft.root.node} - {b""})
+            _check_nodes(connection, children | {draft.root.node, draft.reach} - {b""})
             image = replace(draft, name=name(connection))
             _insert(connection, image, layers)
             return image
@@ -331,7 +331,7 @@ def _insert(connection: sqlite3.Connection, image: Image, layers: Sequence[str])
             origin.git_commit_id,
             origin.git_branch,
             _seconds(image.expires_at),
-            image.root.node,
+            image.reach,
             encode_image(image),
         ),
     ).lastrowid

@@ -46,7 +46,7 @@ def _trusted(name: str, root: bytes, record: bytes) -> Image | None:
         image = decode_image(record)
     except msgspec.DecodeError:
         return None
-    return image if (image.name, image.root.node) == (name, root) else None
+    return image if (image.name, image.reach) == (name, root) else None
 
 
 def node_states(connection: sqlite3.Connection) -> tuple[set[bytes], set[bytes]]:
@@ -93,7 +93,7 @@ class Inventory:
 
     def reach(self) -> None:
         """Find again what the images need."""
-        roots = [stored.image.root.node for stored in self.images if stored.image]
+        roots = [stored.image.reach for stored in self.images if stored.image]
         self.nodes, objects = reachable(roots, self._read)
         self.objects = objects - {b""}
         self.broken = self.nodes - self.intact

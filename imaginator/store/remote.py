@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from imaginator.model.errors import NotFound, Unreachable
 from imaginator.model.errors import Refused as RefusedHere
-from imaginator.model.image import Image
+from imaginator.model.image import Annotations, Image
 from imaginator.model.names import image_name
 from imaginator.model.tree import Node, NodeReader, decode_node
 from imaginator.srpc import filesystem as wire
@@ -92,7 +92,9 @@ class RemoteStore(EmbeddedStore):
             held.keep_content(found.objects)
             await self._exchange.fetch(found.objects)
             _log.info("image {name} was fetched", name=name)
-            return await self.bring(found.image, found.nodes, ())
+            # The texts beside it are read at the server.
+            image = replace(found.image, annotations=Annotations())
+            return await self.bring(image, found.nodes, ())
 
     async def add(
         self, draft: Image, nodes: Mapping[bytes, bytes], layers: Sequence[str], note: Note = silent
@@ -158,7 +160,7 @@ class RemoteStore(EmbeddedStore):
         found = await self._exchange.image(name, tree=False)
         if found is None:
             return False
-        # The log has the build's id in it; our own server does not keep it.
+        # The log has the build's id in it; a server may set the time by itself.
         same_log = image.build_log is not None and found.build_log == image.build_log
         return same_log or found.created_on == image.created_on
 

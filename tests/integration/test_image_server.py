@@ -143,6 +143,12 @@ def test_builds_go_to_the_server(server: Server, tmp_path: Path) -> None:
 
     assert last in server.images()
     assert 2 == fetched  # the source, and the stream's latest image
+    with server.peer() as peer:
+        image = peer.ask("ImageServer.GetImage", said.GetImageRequest(last), said.GetImageResponse).image
+        talk = peer.begin("ObjectServer.GetObjects")
+        talk.send(said.GetObjectsRequest(hashes=[image.build_log.object]))
+        (size,) = talk.receive(said.GetObjectsResponse).object_sizes
+        assert b"=== pack" in peer.data(size)
 
 
 def one_log(record: dict[str, Any], live: Live) -> str:
