@@ -66,7 +66,7 @@ class Collection:
         """
         sync_all(list(self._fresh.values()), self._scratch)
         for digest, temporary in self._fresh.items():
-            _rename(temporary, object_path(self._objects, digest))
+            rename(temporary, object_path(self._objects, digest))
         directories = {os.path.dirname(object_path(self._objects, digest)) for digest in self._wanted}
         for directory in sorted(directories | {self._objects}):
             sync(directory)
@@ -175,7 +175,8 @@ def _write(path: bytes, source: int | None, blocks: Iterable[bytes]) -> int:
         os.close(descriptor)
 
 
-def _rename(temporary: bytes, target: bytes) -> None:
+def rename(temporary: bytes, target: bytes) -> None:
+    """Give a file its object's name."""
     try:
         os.rename(temporary, target)
     except FileNotFoundError:

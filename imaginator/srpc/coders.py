@@ -27,6 +27,10 @@ class Reading(Protocol):
     def pending(self) -> int:
         """Bytes that no value was made of yet."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether asking for a value can lead further than last time."""
+
     def wants(self, unread: Unread) -> int:
         """How many bytes of what has come to feed next; 0 where more has to come first."""
 

@@ -159,7 +159,20 @@ class Conversation(Protocol):
 
     async def value(self, reading: Reading, hint: Any) -> Any:
         """The next value of a stream."""
+        if (found := self._at_hand(reading, hint)) is not NOTHING_YET:
+            return found
         return await self._within(lambda: self._value(reading, hint), "a message")
+
+    def _at_hand(self, reading: Reading, hint: Any) -> Any:
+        """The next value, if it has come already and is small: most are, and waiting costs more than reading them."""
+        try:
+            while (count := reading.wants(self._unread)) and reading.pending + count <= LARGE:
+                reading.feed(self._take(count))
+                if (found := reading.next(hint)) is not NOTHING_YET:
+                    return found
+        except BadGob as error:
+            raise self._senseless(error) from None
+        return NOTHING_YET
 
     async def _value(self, reading: Reading, hint: Any) -> Any:
         try:
@@ -167,11 +180,14 @@ class Conversation(Protocol):
                 while not (count := reading.wants(self._unread)):
                     await self._more()
                 reading.feed(self._take(count))
-                if (found := await self._understood(reading, hint)) is not NOTHING_YET:
+                if reading.ready and (found := await self._understood(reading, hint)) is not NOTHING_YET:
                     return found
         except BadGob as error:
-            self.cut(str(error))
-            raise Broken(str(error)) from None
+            raise self._senseless(error) from None
+
+    def _senseless(self, error: BadGob) -> Broken:
+        self.cut(str(error))
+        return Broken(str(error))
 
     async def _understood(self, reading: Reading, hint: Any) -> Any:
         """A value of what was fed; the peer is not to blame for the time that this takes."""
@@ -186,13 +202,12 @@ class Conversation(Protocol):
     async def blocks(self, size: int) -> AsyncIterator[bytes]:
         """The next ``size`` bytes, in blocks of `BLOCK` but the last."""
         while size:
-            block = await self._within(partial(self._exactly, min(size, BLOCK)), "an object")
-            size -= len(block)
-            yield block
+            count = min(size, BLOCK)
+            at_hand = len(self._unread) >= count
+            yield self._take(count) if at_hand else await self._within(partial(self._exactly, count), "an object")
+            size -= count
 
     async def _exactly(self, count: int) -> bytes:
-        if len(self._unread) >= count:
-            return self._take(count)
         data = bytearray()
         while len(data) < count:
             if not self._unread:

@@ -43,6 +43,11 @@ class Decoder:
         """Bytes that no value was made of yet."""
         return len(self._data)
 
+    @property
+    def ready(self) -> bool:
+        """Whether asking for a value can lead further than last time."""
+        return len(self._data) >= self._needed
+
     def wants(self, unread: Unread) -> int:
         """How many bytes of what has come to feed next, none beyond the value; 0 where there are none."""
         return min(max(self._needed - len(self._data), 0), len(unread))

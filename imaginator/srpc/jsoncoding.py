@@ -43,6 +43,11 @@ class JsonDecoder:
         """Bytes that no value was made of yet."""
         return len(self._data)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a line."""
+        return self._data.endswith(b"\n")
+
     def wants(self, unread: Unread) -> int:
         """How many bytes of what has come to feed next, none beyond the line; raises `BadGob` for one without end."""
         if len(self._data) > self._limits.message:
@@ -61,7 +66,7 @@ class JsonDecoder:
         self._data = rest
         try:
             return _value(msgspec.json.decode(line), kind_of(hint))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadGob(f"no JSON: {error}") from None
 
     def rest(self) -> bytes:

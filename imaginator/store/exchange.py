@@ -134,9 +134,16 @@ class Exchange:
         """Small objects, each after what tells of it."""
         parts = bytearray()
         for digest in digests:
-            content = self._parts.objects.path(digest).read_bytes()
+            content = self._read(digest)
             parts += call.encoded(said.AddObjectRequest(len(content), digest)) + content
         return bytes(parts)
+
+    def _read(self, digest: bytes) -> bytes:
+        descriptor = self._parts.objects.open(digest)
+        try:
+            return os.read(descriptor, BLOCK)
+        finally:
+            os.close(descriptor)
 
     async def _say_large(self, call: Call, digest: bytes, size: int) -> None:
         await call.send(said.AddObjectRequest(size, digest))

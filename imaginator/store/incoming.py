@@ -8,8 +8,8 @@ a large one is written down as it comes.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 
-from imaginator.sandbox.collecting import object_path, sync, sync_all
+from imaginator.sandbox.collecting import object_path, rename, sync, sync_all
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
 
@@ -42,7 +42,7 @@ class _Written(NamedTuple):
     """Content on its way, and where it lies."""
 
     digest: bytes
-    path: Path
+    path: str
 
 
 class Incoming:
@@ -54,6 +54,7 @@ class Incoming:
         self._directory = directory
         self._waiting: list[bytes | _Written] = []
         self._bytes = 0
+        self._numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
         self._directory.mkdir(mode=0o700)
@@ -88,7 +89,7 @@ class Incoming:
 
     async def _write_down(self, blocks: AsyncIterator[bytes]) -> _Written:
         path, content = self._fresh(), hashlib.sha512()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        descriptor = _made(path)
         writing: Deferred[None] = succeed(None)
         try:
             async for block in blocks:
@@ -102,40 +103,42 @@ class Incoming:
         return _Written(content.digest(), path)
 
     def _published(self, waiting: Sequence[bytes | _Written]) -> Sequence[Added]:
-        fresh: dict[bytes, Path] = {}
+        fresh: dict[bytes, str] = {}
         added = [self._written(one, fresh) for one in waiting]
         if not added:
             return added
         root = os.fsencode(self._objects.directory)
         sync_all([os.fsencode(path) for path in fresh.values()], os.fsencode(self._directory))
         for digest, path in fresh.items():
-            target = self._objects.path(digest)
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            path.rename(target)
-        for directory in sorted({os.path.dirname(object_path(root, one.digest)) for one in added if one.digest}):
+            rename(os.fsencode(path), object_path(root, digest))
+        for directory in sorted({os.path.dirname(object_path(root, one.digest)) for one in added}):
             sync(directory)
         sync(root)
         return added
 
-    def _written(self, one: bytes | _Written, fresh: dict[bytes, Path]) -> Added:
+    def _written(self, one: bytes | _Written, fresh: dict[bytes, str]) -> Added:
         """An object whose content lies in ``fresh``, where it is new."""
         digest = one.digest if isinstance(one, _Written) else hashlib.sha512(one).digest()
-        new = digest not in fresh and bool(self._objects.missing([digest]))
+        new = digest not in fresh and not self._objects.has(digest)
         if new:
             fresh[digest] = one.path if isinstance(one, _Written) else self._write(one)
         return Added(digest, new)
 
-    def _write(self, data: bytes) -> Path:
+    def _write(self, data: bytes) -> str:
         path = self._fresh()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        descriptor = _made(path)
         try:
             _write_all(descriptor, data)
         finally:
             os.close(descriptor)
         return path
 
-    def _fresh(self) -> Path:
-        return self._directory / secrets.token_hex(8)
+    def _fresh(self) -> str:
+        return f"{self._directory}/{next(self._numbers)}"
+
+
+def _made(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
 
 
 def _append(descriptor: int, block: bytes, content: hashlib._Hash) -> None:

@@ -41,6 +41,11 @@ class Objects:
         text = digest.hex()  # a Path would take as long as opening the file does
         return os.open(f"{self._prefix}{text[:2]}/{text[2:]}", os.O_RDONLY | os.O_CLOEXEC)
 
+    def has(self, digest: bytes) -> bool:
+        """Whether an object is here."""
+        text = digest.hex()
+        return os.path.exists(f"{self._prefix}{text[:2]}/{text[2:]}")
+
     def missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
         """Those of ``digests`` that are not here."""
         # pathlib would take longer than the look-ups.

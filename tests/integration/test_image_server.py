@@ -127,6 +127,8 @@ def test_builds_go_to_the_server(server: Server, tmp_path: Path) -> None:
         record = one.build("over")
         first, log = record["ImageName"], one.log(record["BuildId"])
         again = one.build("over")
+        with one.client() as client, client.stream("/") as body:
+            assert f"the image server localhost:{server.port}" in body.read().decode()
         stored = one.call("ImageServer.GetImage", ImageName=first)
 
     assert [first, again["ImageName"], small] == server.images()

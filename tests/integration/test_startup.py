@@ -115,11 +115,6 @@ def test_malformed_duration(site: Site) -> None:
     assert "soon" in line
 
 
-def test_image_server_that_this_version_cannot_serve(site: Site) -> None:
-    """A remote image server is never silently replaced by the embedded store."""
-    assert "images.example.com" in start(site, "--image-server-hostname", "images.example.com")
-
-
 def test_no_git(site: Site, tmp_path: Path) -> None:
     """Without git the daemon says so."""
     programs = tmp_path / "bin"

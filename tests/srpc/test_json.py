@@ -93,6 +93,8 @@ def test_null_is_as_declared() -> None:
     ("line", "kind"),
     [
         (b"{\n", said.CheckImageRequest),
+        (b'{"ImageName": "\x80"}\n', said.CheckImageRequest),
+        (b'\x80{"ImageName": ""}\n', said.CheckImageRequest),
         (b"[1]\n", said.CheckImageRequest),
         (b'{"ImageName": 5}\n', said.CheckImageRequest),
         (b'{"MaxAge": 18446744073709551616}\n', said.GetDependenciesRequest),
