@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from imaginator.model.errors import InvalidRequest, NotFound
+from imaginator.model.errors import InvalidRequest, NotFound, StoreCorrupt
 from imaginator.model.image import Image
 from imaginator.model.names import check_foreign_name, check_stream_name
 from imaginator.model.tags import matches
@@ -25,7 +25,7 @@ from imaginator.srpc.errors import Refused
 from imaginator.srpc.images import image_to_wire, moment, time_of
 from imaginator.srpc.server import Answering, Methods, Speaking
 from imaginator.srpc.trees import to_wire
-from imaginator.store.arriving import arrived, with_texts
+from imaginator.store.arriving import arrived, check_sizes, with_texts
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
 from imaginator.store.objects import Objects
@@ -88,13 +88,15 @@ class ImageServer:
             raise InvalidRequest(f"{name}: no image was sent")
         found = await self._parts.workers.run(arrived, name, request.image)
         with self._store.holds.opened() as held:
-            wanted = found.objects.keys() | found.beside
-            held.keep_content(wanted)
-            if missing := await self._store.missing(wanted):
-                raise Refused(f"{name}: {len(missing)} objects are missing, the first is {min(missing).hex()}")
+            held.keep_content(found.objects.keys() | found.beside)
+            if missing := await self._store.missing(found.beside):
+                raise Refused(f"{name}: {len(missing)} texts beside it are missing, the first is {min(missing).hex()}")
+            check_sizes(found, await self._parts.workers.run(self._parts.objects.differing, found.objects))
             found = with_texts(found, await self._parts.workers.run(self._sizes, found.beside))
             try:
                 await self._store.bring(found.image, found.nodes, ())
+            except StoreCorrupt as incomplete:
+                raise Refused(f"{name}: {incomplete}") from None
             except sqlite3.IntegrityError:
                 raise Refused(f"image: {name} already exists") from None
         return said.AddImageResponse()

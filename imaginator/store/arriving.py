@@ -65,7 +65,24 @@ def arrived(name: str, received: wire.Image) -> Arrived:
         computed=tuple(sorted(path for path, inode in inodes if inode.kind is Kind.COMPUTED)),
         figures=_figures(inodes),
     )
-    return Arrived(image, tree.nodes, {inode.object: inode.size for _, inode in inodes if inode.object})
+    return Arrived(image, tree.nodes, _objects(name, inodes))
+
+
+def _objects(name: str, inodes: Iterable[tuple[bytes, Inode]]) -> dict[bytes, int]:
+    """The sizes of objects, each of which has one."""
+    sizes: dict[bytes, int] = {}
+    for path, inode in inodes:
+        if inode.object and sizes.setdefault(inode.object, inode.size) != inode.size:
+            problem = f"{inode.size} bytes, elsewhere the same content has {sizes[inode.object]}"
+            raise InvalidRequest(f"{name}: {path.decode(errors='replace')}: {problem}")
+    return sizes
+
+
+def check_sizes(found: Arrived, differing: Iterable[bytes]) -> None:
+    """Raise `InvalidRequest` where an image says of objects that are here that they have other sizes."""
+    wrong = min(differing, default=None)
+    if wrong is not None:
+        raise InvalidRequest(f"{found.image.name}: object {wrong.hex()} has not {found.objects[wrong]} bytes")
 
 
 def _check(name: str, received: wire.Image, paths: set[bytes]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imaginator.model.errors import StoreCorrupt
@@ -52,6 +52,17 @@ class Objects:
         directory = os.fspath(self.directory)
         wanted = ((digest, digest.hex()) for digest in set(digests) - {EMPTY})
         return frozenset(digest for digest, name in wanted if not os.path.exists(f"{directory}/{name[:2]}/{name[2:]}"))
+
+    def differing(self, sizes: Mapping[bytes, int]) -> frozenset[bytes]:
+        """Those of some objects that are here, and of another size than somebody says."""
+        return frozenset(digest for digest, size in sizes.items() if self._size(digest) not in (size, None))
+
+    def _size(self, digest: bytes) -> int | None:
+        text = digest.hex()
+        try:
+            return os.stat(f"{self._prefix}{text[:2]}/{text[2:]}").st_size
+        except FileNotFoundError:
+            return None
 
     def verify(self, digest: bytes) -> None:
         """Read an object and raise `StoreCorrupt` unless it is what its name says."""

@@ -28,7 +28,7 @@ from imaginator.srpc import messages as said
 from imaginator.srpc.errors import Refused
 from imaginator.srpc.images import image_to_wire, moment
 from imaginator.srpc.trees import Sent, to_wire
-from imaginator.store.arriving import arrived
+from imaginator.store.arriving import arrived, check_sizes
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.exchange import Exchange
 from imaginator.store.images import EmbeddedStore, next_name
@@ -91,6 +91,7 @@ class RemoteStore(EmbeddedStore):
         with self.holds.opened() as held:
             held.keep_content(found.objects)
             await self._exchange.fetch(found.objects)
+            check_sizes(found, await self._workers.run(self._objects.differing, found.objects))
             _log.info("image {name} was fetched", name=name)
             # The texts beside it are read at the server.
             image = replace(found.image, annotations=Annotations())

@@ -181,6 +181,9 @@ def test_images_that_are_not_taken(server: Server, tiny: str) -> None:
         assert "1 objects are missing, the first is 000102" in refused(
             "tiny/v2", replaced(image, file_system=replaced(tree, inode_table=lost))
         )
+        longer = {**tree.inode_table, file: replaced(tree.inode_table[file], size=tree.inode_table[file].size + 1)}
+        words = refused("tiny/v2", replaced(image, file_system=replaced(tree, inode_table=longer)))
+        assert words == f"tiny/v2: object {tree.inode_table[file].hash.hex()} has not {longer[file].size} bytes"
         filtered = replaced(image, file_system=bare, filter=Filter([]))
         assert "tiny/v2: /etc is missing: expected in an image that has a filter" == refused("tiny/v2", filtered)
         assert "image name 'tiny': expected DIRECTORY/NAME" == refused("tiny", image)

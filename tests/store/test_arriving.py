@@ -70,6 +70,11 @@ def test_a_tree_that_is_none() -> None:
     """One sentence, with the image's name."""
     with pytest.raises(InvalidRequest, match="^a/b: /etc/passwd is missing: expected in an image that has a filter$"):
         arrived("a/b", Image(file_system=TREE, filter=Filter([])))
+    entries = [DirectoryEntry("one", 1), DirectoryEntry("two", 2)]
+    other = RegularInode(mode=0o100644, size=6, hash=HELLO)
+    unlike = FileSystem(inode_table={1: FILE, 2: other}, directory_inode=DirectoryInode(entries))
+    with pytest.raises(InvalidRequest, match="^a/b: /two: 6 bytes, elsewhere the same content has 5$"):
+        arrived("a/b", Image(file_system=unlike))
     broken = FileSystem(directory_inode=DirectoryInode([DirectoryEntry("..", 1)]))
     with pytest.raises(InvalidRequest, match=r"^a/b: /: an entry called '\.\.'$"):
         arrived("a/b", Image(file_system=broken))
