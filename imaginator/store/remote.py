@@ -27,7 +27,7 @@ from imaginator.srpc import filesystem as wire
 from imaginator.srpc import messages as said
 from imaginator.srpc.errors import Refused
 from imaginator.srpc.images import image_to_wire, moment
-from imaginator.srpc.trees import Sent, to_wire
+from imaginator.srpc.trees import to_wire
 from imaginator.store.arriving import arrived, check_sizes
 from imaginator.store.catalogue import Catalogue
 from imaginator.store.exchange import Exchange
@@ -36,8 +36,8 @@ from imaginator.store.interface import Note, Wanted, silent
 from imaginator.store.objects import Objects
 from imaginator.store.workers import Workers
 
-NAMED = 3
-"""How often another name is tried, where somebody else has taken one meanwhile."""
+ATTEMPTS = 5
+"""How often an image is added, where somebody else has taken its name meanwhile, or objects are not there any more."""
 
 SHOWN = 5
 """Paths that a line of the build log names."""
@@ -110,8 +110,9 @@ class RemoteStore(EmbeddedStore):
             note(_told(sent.lost))
         log = self._log(draft.origin.build_id)
         digest = hashlib.sha512(log).digest() if log else b""
-        await self._send(_sizes(nodes), {digest: log} if log else {}, note)
-        name = await self._added(draft, image_to_wire(draft, sent.tree, digest), sent, note)
+        texts = {digest: log} if log else {}
+        await self._send(_sizes(nodes), texts, note)
+        name = await self._added(draft, image_to_wire(draft, sent.tree, digest), texts, note)
         return await self.bring(replace(draft, name=name), nodes, layers)
 
     def _reader(self, nodes: Mapping[bytes, bytes]) -> NodeReader:
@@ -130,10 +131,9 @@ class RemoteStore(EmbeddedStore):
         if lacking or texts:
             await self._exchange.send({digest: sizes[digest] for digest in lacking}, texts)
 
-    async def _added(self, draft: Image, image: wire.Image, sent: Sent, note: Note) -> str:
+    async def _added(self, draft: Image, image: wire.Image, texts: Mapping[bytes, bytes], note: Note) -> str:
         """The name under which the server has the image."""
-        complained = False
-        for _ in range(NAMED):
+        for _ in range(ATTEMPTS):
             name = await self._name(draft.name)
             try:
                 await self._exchange.add_image(name, image)
@@ -143,10 +143,9 @@ class RemoteStore(EmbeddedStore):
                     return name
                 if await self._exchange.image(name, tree=False) is not None:
                     continue  # somebody else has been quicker
-                if complained or not await self._send_all(sent, note):
+                if not await self._send_all(image, texts, note):
                     raise Unreachable("the image server", f"it does not take {name}: {refused}") from None
-                complained = True
-        raise Unreachable("the image server", f"{draft.name}: every name is taken")
+        raise Unreachable("the image server", f"{draft.name}: every name is taken, or objects do not stay there")
 
     async def _name(self, stream: str) -> str:
         """A name that no image of the stream has, and that comes after all of them."""
@@ -165,14 +164,17 @@ class RemoteStore(EmbeddedStore):
         same_log = image.build_log is not None and found.build_log == image.build_log
         return same_log or found.created_on == image.created_on
 
-    async def _send_all(self, sent: Sent, note: Note) -> bool:
-        """Send what the server lacks of the whole tree, although it has had the source image; whether it lacked any."""
-        inodes = sent.tree.inode_table.values()
-        files = [inode for inode in inodes if isinstance(inode, wire.RegularInode) and inode.size]
-        sizes = {inode.hash: inode.size for inode in files}
+    async def _send_all(self, image: wire.Image, texts: Mapping[bytes, bytes], note: Note) -> bool:
+        """Send what the server lacks of the whole image; whether it lacked any.
+
+        It may have had the source image's objects, or those that were just sent, and have lost them with a restart.
+        """
+        inodes = image.file_system.inode_table.values() if image.file_system else ()
+        sizes = {one.hash: one.size for one in inodes if isinstance(one, wire.RegularInode) and one.size}
+        lost = {digest: texts[digest] for digest in await self._exchange.missing(texts)}
         lacking = await self._exchange.missing(sizes)
-        await self._send({digest: sizes[digest] for digest in lacking}, {}, note)
-        return bool(lacking)
+        await self._send({digest: sizes[digest] for digest in lacking}, lost, note)
+        return bool(lacking or lost)
 
     async def set_expiry(self, name: str, expires_at: datetime | None) -> None:
         """Change when an image expires, there and here; raises `NotFound`, or `Refused` by the server."""

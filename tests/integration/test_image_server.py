@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import signal
 import subprocess
 import tarfile
 import time
@@ -31,6 +29,9 @@ from tests.support.srpc_peer import Line, Peer, Turned
 pytestmark = pytest.mark.integration
 
 OVER = '{"SourceImage": "small"}'
+MOMENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+"""Seconds from the request for a build, which takes a third of a second, to the death of its image server."""
+
 COLOURED = """
 python=/usr/bin/python3
 [ -x "$python" ] && "$python" -c 'import os, sys; os.setxattr(sys.argv[1], "user.colour", b"blue")' "$1/etc/release"
@@ -177,18 +178,19 @@ def test_a_line_that_breaks(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_killed(server: Server, tmp_path: Path) -> None:
-    """It comes back in the middle of the build, which goes on."""
+    """It comes back in the middle of a build, which goes on; there is one image of each."""
     with imaginator(server, tmp_path / "one") as live:
         live.build("small")
-        build = live.call("Imaginator.SubmitBuild", StreamName="over", ExpiresIn=3600)["BuildId"]
-        os.kill(server.live.daemon.pid, signal.SIGKILL)
-        server.live.daemon.kill()
-        server.live.daemon.start()
-        while (record := live.call("Imaginator.GetBuild", BuildId=build))["State"] in ("queued", "running"):
-            time.sleep(0.05)
-
-    assert "succeeded" == record["State"], record
-    assert [record["ImageName"]] == [name for name in server.images() if name.startswith("over/")]
+        for place, delay in enumerate(MOMENTS, start=1):
+            live.add_stream("over", {"manifest": OVER, "files/etc/motd": f"{delay}\n" * 20_000})
+            build = live.call("Imaginator.SubmitBuild", StreamName="over", ExpiresIn=3600)["BuildId"]
+            time.sleep(delay)
+            server.live.daemon.kill()
+            server.live.daemon.start()
+            while (record := live.call("Imaginator.GetBuild", BuildId=build))["State"] in ("queued", "running"):
+                time.sleep(0.05)
+            over = [name for name in server.images() if name.startswith("over/")]
+            assert ("succeeded", place, record["ImageName"]) == (record["State"], len(over), over[-1]), record
 
 
 def test_content_that_is_wrong(server: Server, tmp_path: Path) -> None:
