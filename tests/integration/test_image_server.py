@@ -88,8 +88,12 @@ def imaginator(server: Server, folder: Path, port: int = 0) -> Iterator[Live]:
     flags = ("--image-server-hostname", "localhost", "--image-server-port", str(port or server.port))
     live = Live(site, Daemon(site, *PROVING, *flags))
     live.daemon.start()
-    live.add_stream("over", {"manifest": OVER, "files/etc/motd": "hello\n"})
-    yield live
+    try:
+        live.add_stream("over", {"manifest": OVER, "files/etc/motd": "hello\n"})
+        yield live
+    except BaseException:
+        live.daemon.kill()
+        raise
     live.close()
 
 
