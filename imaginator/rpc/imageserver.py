@@ -18,13 +18,11 @@ from imaginator.model.image import Image
 from imaginator.model.names import check_foreign_name, check_stream_name
 from imaginator.model.tags import matches
 from imaginator.rpc.callers import Admitted
-from imaginator.srpc import filesystem as wire
 from imaginator.srpc import messages as said
 from imaginator.srpc.call import WIDE, Call
 from imaginator.srpc.errors import Refused
-from imaginator.srpc.images import image_to_wire, moment, time_of
+from imaginator.srpc.images import image_to_wire, moment, time_of, whole_to_wire
 from imaginator.srpc.server import Answering, Methods, Speaking
-from imaginator.srpc.trees import to_wire
 from imaginator.store.arriving import arrived, check_sizes, with_texts
 from imaginator.store.images import EmbeddedStore
 from imaginator.store.interface import Wanted
@@ -119,7 +117,8 @@ class ImageServer:
         expires = request.ignore_filesystem_if_expiring and image.expires_at is not None
         if request.ignore_filesystem or expires:
             return said.GetImageResponse(image=image_to_wire(image, None))
-        return said.GetImageResponse(image=await self._parts.workers.run(self._whole, image))
+        whole = await self._parts.workers.run(whole_to_wire, image, self._store.nodes())
+        return said.GetImageResponse(image=whole)
 
     async def _awaited(self, name: str, seconds: float) -> Image | None:
         """An image, as soon as it is there."""
@@ -127,9 +126,6 @@ class ImageServer:
         while (image := await self._found(name)) is None and self._parts.clock.seconds() < until:
             await deferLater(self._parts.clock, LOOK)
         return image
-
-    def _whole(self, image: Image) -> wire.Image:
-        return image_to_wire(image, to_wire(image.root, self._store.nodes()).tree)
 
     async def _find_latest(
         self, _caller: Admitted, request: said.FindLatestImageRequest

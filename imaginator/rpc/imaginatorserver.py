@@ -12,7 +12,6 @@ from twisted.internet.task import deferLater
 
 from imaginator.model.build import State
 from imaginator.model.errors import NotFound
-from imaginator.model.image import Image
 from imaginator.rpc.callers import Admitted
 from imaginator.rpc.faults import Fault, fault_of_build
 from imaginator.rpc.methods import BUILDING
@@ -20,10 +19,9 @@ from imaginator.rpc.operations import Operations
 from imaginator.srpc import filesystem as wire
 from imaginator.srpc import messages as said
 from imaginator.srpc.call import Call
-from imaginator.srpc.images import image_to_wire, moment
+from imaginator.srpc.images import moment, whole_to_wire
 from imaginator.srpc.kinds import Moment
 from imaginator.srpc.server import Answering, Methods, Speaking
-from imaginator.srpc.trees import to_wire
 from imaginator.store.workers import Workers
 
 if TYPE_CHECKING:
@@ -101,10 +99,8 @@ class ImaginatorServer:
         return await log.read(max(log.size - _LONGEST_LOG, 0), _LONGEST_LOG)
 
     async def _image(self, name: str) -> wire.Image:
-        return await self._workers.run(self._to_wire, await self._builder.store.get(name))
-
-    def _to_wire(self, image: Image) -> wire.Image:
-        return image_to_wire(image, to_wire(image.root, self._builder.store.nodes()).tree)
+        store = self._builder.store
+        return await self._workers.run(whole_to_wire, await store.get(name), store.nodes())
 
     async def _disable_auto_builds(
         self, caller: Admitted, request: said.DisableAutoBuildsRequest

@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from imaginator.model.image import Annotation, Annotations, Image, Origin, Owners, Package, Trigger
-from imaginator.model.tree import Entry, Inode, Kind
+from imaginator.model.tree import Entry, Inode, Kind, NodeReader
 from imaginator.srpc import filesystem as wire
 from imaginator.srpc.kinds import Moment
+from imaginator.srpc.trees import to_wire
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_TREE = Entry(b"", Inode(Kind.DIRECTORY, 0o755))
@@ -39,6 +40,11 @@ def image_to_wire(image: Image, tree: wire.FileSystem | None, log: bytes = b"") 
         source_image=image.origin.source_image,
         tags=dict(image.tags),
     )
+
+
+def whole_to_wire(image: Image, read: NodeReader) -> wire.Image:
+    """An image with its tree, whose nodes are read; what the wire cannot hold is left out."""
+    return image_to_wire(image, to_wire(image.root, read).tree)
 
 
 def image_from_wire(name: str, received: wire.Image) -> Image:

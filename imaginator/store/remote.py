@@ -39,7 +39,7 @@ from imaginator.store.workers import Workers
 ATTEMPTS = 5
 """How often an image is added, where somebody else has taken its name meanwhile, or objects are not there any more."""
 
-SHOWN = 5
+SHOWN = 50
 """Paths that a line of the build log names."""
 
 _log = Logger()
@@ -108,12 +108,15 @@ class RemoteStore(EmbeddedStore):
         sent = await self._workers.run(to_wire, draft.root, self._reader(nodes))
         if sent.lost:
             note(_told(sent.lost))
-        log = self._log(draft.origin.build_id)
-        digest = hashlib.sha512(log).digest() if log else b""
-        texts = {digest: log} if log else {}
-        await self._send(_sizes(nodes), texts, note)
-        name = await self._added(draft, image_to_wire(draft, sent.tree, digest), texts, note)
+        texts = await self._workers.run(self._texts, draft.origin.build_id)
+        await self._send(await self._workers.run(_sizes, nodes), texts, note)
+        name = await self._added(draft, image_to_wire(draft, sent.tree, *texts), texts, note)
         return await self.bring(replace(draft, name=name), nodes, layers)
+
+    def _texts(self, build_id: str) -> dict[bytes, bytes]:
+        """The log of a build by its hash, if there is one."""
+        log = self._log(build_id)
+        return {hashlib.sha512(log).digest(): log} if log else {}
 
     def _reader(self, nodes: Mapping[bytes, bytes]) -> NodeReader:
         kept = self.nodes()
